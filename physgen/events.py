@@ -1,0 +1,388 @@
+"""Events: columns over the same events, with their schema.
+
+A data set is a set of *columns*. A column is flat (one number per event), of fixed shape (a voxel
+grid, a spin lattice) or jagged (the jets of an event). What a column means travels with it as a
+:class:`~physgen.schema.Field`; the fields and the conventions of a file make a
+:class:`~physgen.schema.Schema`; the schema and the arrays make :class:`Events`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+
+from physgen.random import Rng, as_generator
+from physgen.schema import Field, Schema, SchemaError, no_such_field
+
+if TYPE_CHECKING:
+    import awkward as ak
+
+__all__ = ["Events", "concatenate"]
+
+
+class Events:
+    """Columns over the same events, with their schema.
+
+    Parameters
+    ----------
+    schema : Schema
+        What each column means.
+    columns : mapping of str to array
+        One array per field: numpy of shape ``(n_events, *field.shape)``, or an awkward array of
+        ``n_events`` lists for a jagged field. Values are cast to the field's type when that loses
+        nothing of their kind (float64 to float32 yes, float to int no).
+
+    Raises
+    ------
+    SchemaError
+        If a column is missing, too many, of another length, shape or kind.
+
+    Examples
+    --------
+    >>> events = Events.from_dict({"pt": [31.0, 45.5, 27.2]}, units={"pt": "GeV"})
+    >>> len(events), float(events["pt"][1])
+    (3, 45.5)
+    >>> len(events[events["pt"] > 30])
+    2
+    """
+
+    def __init__(self, schema: Schema, columns: Mapping[str, Any]) -> None:
+        unknown = [name for name in columns if name not in schema]
+        if unknown:
+            raise SchemaError(no_such_field(unknown[0], schema.names, "the schema"))
+        missing = [name for name in schema.names if name not in columns]
+        if missing:
+            raise SchemaError(f"no column given for the field(s) {', '.join(missing)}")
+        self._schema = schema
+        self._columns = {f.name: _as_column(f, columns[f.name]) for f in schema}
+        lengths = {name: len(column) for name, column in self._columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise SchemaError(
+                "columns must have one entry per event, but their lengths differ: "
+                + ", ".join(f"{name} {n}" for name, n in lengths.items())
+            )
+        self._n_events = next(iter(lengths.values()), 0)
+        self._check_multiplicities()
+
+    def _check_multiplicities(self) -> None:
+        for collection, names in self._schema.collections.items():
+            counts = [self.multiplicity(name) for name in names]
+            for name, count in zip(names[1:], counts[1:], strict=True):
+                if not np.array_equal(count, counts[0]):
+                    event = int(np.flatnonzero(count != counts[0])[0])
+                    raise SchemaError(
+                        f"{names[0]} and {name} share the collection {collection!r}, but event "
+                        f"{event} has {counts[0][event]} and {count[event]} entries"
+                    )
+
+    @property
+    def schema(self) -> Schema:
+        """Fields and conventions."""
+        return self._schema
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Event weights, float64 of shape (n_events,); ones where the file has none."""
+        name = self._schema.weight
+        if name is None:
+            return np.ones(self._n_events)
+        return np.asarray(self._columns[name], dtype=np.float64)
+
+    def multiplicity(self, name: str) -> np.ndarray:
+        """Entries per event of a jagged field, int64 of shape (n_events,)."""
+        import awkward as ak
+
+        return np.asarray(ak.num(self._columns[name], axis=1), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return self._n_events
+
+    @overload
+    def __getitem__(self, key: str) -> Any: ...
+    @overload
+    def __getitem__(self, key: slice | list[str] | np.ndarray | torch.Tensor) -> Events: ...
+    def __getitem__(self, key: Any) -> Any:
+        """Return a column by name, or the events of a slice, mask, indices or list of names."""
+        if isinstance(key, str):
+            self._schema[key]
+            return self._columns[key]
+        if isinstance(key, list | tuple) and key and all(isinstance(name, str) for name in key):
+            return Events(self._schema.select(key), {name: self._columns[name] for name in key})
+        if isinstance(key, int | np.integer):
+            raise TypeError(f"one event is not Events; write events[{key}:{key + 1}]")
+        rows = key if isinstance(key, slice) else np.asarray(key)
+        if isinstance(rows, np.ndarray) and rows.dtype == bool and len(rows) != len(self):
+            raise IndexError(f"the mask has {len(rows)} entries for {len(self)} events")
+        if isinstance(rows, np.ndarray) and rows.size == 0:
+            rows = rows.astype(np.int64)
+        return Events(self._schema, {name: c[rows] for name, c in self._columns.items()})
+
+    def __iter__(self) -> Iterator[str]:
+        raise TypeError("Events are columns; iterate over events.schema.names, or slice")
+
+    def replace_schema(self, schema: Schema) -> Events:
+        """Return the same columns under another schema with the same names (roles, units, ...)."""
+        return Events(schema, self._columns)
+
+    def with_columns(self, columns: Mapping[str, Any], **properties: Any) -> Events:
+        """Return the events with further columns, their fields inferred from the values.
+
+        Parameters
+        ----------
+        columns : mapping of str to array
+            New columns; a name that exists already is replaced.
+        **properties
+            Properties of the new fields, e.g. ``unit="GeV"``.
+        """
+        new = [
+            dataclasses.replace(_infer_field(name, _as_array(c)), **properties)
+            for name, c in columns.items()
+        ]
+        kept = [f for f in self._schema if f.name not in columns]
+        schema = dataclasses.replace(self._schema, fields=(*kept, *new))
+        return Events(schema, {**self._columns, **columns})
+
+    def split(self, *fractions: float, rng: Rng) -> tuple[Events, ...]:
+        """Split at random into parts of these fractions and the rest.
+
+        Parameters
+        ----------
+        *fractions : float
+            Fractions of the events, each in (0, 1), with a sum below 1.
+        rng : int or torch.Generator
+            Seed of the shuffle.
+
+        Returns
+        -------
+        tuple of Events
+            One part per fraction and the rest; disjoint, each in the order of the file.
+
+        Examples
+        --------
+        >>> train, test = Events.from_dict({"x": range(10)}).split(0.8, rng=0)
+        >>> len(train), len(test)
+        (8, 2)
+        """
+        if not fractions or min(fractions) <= 0 or sum(fractions) >= 1:
+            raise ValueError(
+                f"fractions must be positive with a sum below 1 (the rest is the last part), "
+                f"got {fractions}"
+            )
+        order = torch.randperm(len(self), generator=as_generator(rng)).numpy()
+        edges = np.round(np.cumsum(fractions) * len(self)).astype(int)
+        return tuple(self[np.sort(part)] for part in np.split(order, edges))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the columns by name (no copy)."""
+        return dict(self._columns)
+
+    @classmethod
+    def from_dict(
+        cls,
+        columns: Mapping[str, Any],
+        *,
+        units: Mapping[str, str] | None = None,
+        conventions: Mapping[str, str] | None = None,
+    ) -> Events:
+        """Make events from arrays, fields inferred from their types and shapes.
+
+        Jagged columns whose names share the part before the first underscore and whose
+        multiplicities agree (``Jet_pt``, ``Jet_eta``) become one collection.
+
+        Parameters
+        ----------
+        columns : mapping of str to array
+            numpy or awkward arrays, or lists.
+        units, conventions : mapping of str to str, optional
+            Units by field; conventions of the schema.
+        """
+        arrays = {name: _as_array(column) for name, column in columns.items()}
+        fields = _group_collections([_infer_field(name, a) for name, a in arrays.items()], arrays)
+        schema = Schema(tuple(fields), conventions or {})
+        for name, unit in (units or {}).items():
+            schema = schema.with_field(name, unit=unit)
+        return cls(schema, arrays)
+
+    def to_awkward(self) -> ak.Array:
+        """Return one awkward record array with the fields as records."""
+        import awkward as ak
+
+        return ak.zip(self._columns, depth_limit=1)
+
+    @classmethod
+    def from_awkward(cls, array: ak.Array, schema: Schema | None = None) -> Events:
+        """Make events from an awkward record array (schema inferred unless given)."""
+        import awkward as ak
+
+        columns = {name: array[name] for name in ak.fields(array)}
+        return cls(schema, columns) if schema is not None else cls.from_dict(columns)
+
+    def __repr__(self) -> str:
+        header = ("field", "unit", "type", "per event", "role", "range")
+        rows = [header, *(_describe(f, self._columns[f.name]) for f in self._schema)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        noun = "event" if len(self) == 1 else "events"
+        return "\n".join([f"Events: {len(self):,} {noun}, {len(self._schema)} fields", *lines])
+
+
+def concatenate(parts: Sequence[Events]) -> Events:
+    """Join events of one schema, in order.
+
+    Raises
+    ------
+    SchemaError
+        If there is nothing to join or the fields differ; the message names the first difference.
+    """
+    if not parts:
+        raise SchemaError("nothing to concatenate: the list of Events is empty")
+    first = parts[0].schema
+    for part in parts[1:]:
+        if part.schema.fields != first.fields:
+            raise SchemaError(f"cannot concatenate: {_first_difference(first, part.schema)}")
+    if len(parts) == 1:
+        return parts[0]
+    columns: dict[str, Any] = {}
+    for f in first:
+        columns_of_parts = [part[f.name] for part in parts]
+        if f.jagged:
+            import awkward as ak
+
+            columns[f.name] = ak.concatenate(columns_of_parts)
+        else:
+            columns[f.name] = np.concatenate(columns_of_parts)
+    return Events(first, columns)
+
+
+def _first_difference(a: Schema, b: Schema) -> str:
+    if a.names != b.names:
+        only = [n for n in a.names if n not in b] + [n for n in b.names if n not in a]
+        return f"fields {', '.join(only) or 'in another order'} are not in both"
+    name, old, new = next((f.name, f, b[f.name]) for f in a if f != b[f.name])
+    changed = [
+        f"{p.name} {getattr(old, p.name)!r} and {getattr(new, p.name)!r}"
+        for p in dataclasses.fields(Field)
+        if getattr(old, p.name) != getattr(new, p.name)
+    ]
+    return f"field {name!r} differs in {'; '.join(changed)}"
+
+
+def _is_awkward(column: Any) -> bool:
+    return type(column).__module__.startswith("awkward")
+
+
+def _as_array(column: Any) -> Any:
+    """Return numpy for what is regular, awkward for what is not."""
+    if isinstance(column, torch.Tensor):
+        return column.detach().cpu().numpy()
+    if _is_awkward(column):
+        return column if column.ndim > 1 and "var" in str(column.type) else column.to_numpy()
+    if isinstance(column, np.ndarray) and column.dtype != object:
+        return column
+    try:
+        array = np.asarray(column)
+    except ValueError:
+        array = np.empty(0, dtype=object)
+    if array.dtype != object:
+        return array
+    import awkward as ak
+
+    return ak.Array([list(entry) for entry in column])
+
+
+def _infer_field(name: str, array: Any) -> Field:
+    if _is_awkward(array):
+        import awkward as ak
+
+        if array.ndim != 2:
+            raise SchemaError(
+                f"column {name!r} is nested {array.ndim - 1} levels deep; physgen holds one level "
+                "of lists per event, so flatten it or leave it out"
+            )
+        return Field(name, str(ak.flatten(array).to_numpy().dtype), jagged=True)
+    if array.dtype.kind not in "biuf":
+        raise SchemaError(
+            f"column {name!r} has type {array.dtype}; physgen holds numbers (bool, integer, float)"
+        )
+    if array.ndim == 0:
+        raise SchemaError(f"column {name!r} is a single number; give one entry per event")
+    return Field(name, array.dtype.name, shape=array.shape[1:])
+
+
+def _group_collections(fields: list[Field], arrays: Mapping[str, Any]) -> list[Field]:
+    jagged = [f for f in fields if f.jagged and "_" in f.name]
+    grouped: dict[str, Field] = {}
+    for prefix, group in itertools.groupby(jagged, key=lambda f: f.name.split("_")[0]):
+        import awkward as ak
+
+        members = list(group)
+        counts = [ak.num(arrays[f.name], axis=1).to_numpy() for f in members]
+        if all(np.array_equal(counts[0], count) for count in counts[1:]):
+            grouped |= {f.name: dataclasses.replace(f, collection=prefix) for f in members}
+    return [grouped.get(f.name, f) for f in fields]
+
+
+def _as_column(field: Field, column: Any) -> Any:
+    array = _as_array(column)
+    if field.jagged != _is_awkward(array):
+        if field.jagged and getattr(array, "ndim", 0) == 2:
+            import awkward as ak
+
+            array = ak.from_regular(ak.Array(array))
+        else:
+            found = "lists of varying length" if not field.jagged else "one entry"
+            raise SchemaError(
+                f"field {field.name!r} is {'jagged' if field.jagged else 'not jagged'}, but its "
+                f"column has {found} per event"
+            )
+    if field.jagged:
+        import awkward as ak
+
+        found_dtype = np.dtype(_infer_field(field.name, array).dtype)
+        _check_kind(field, found_dtype)
+        return array if found_dtype == field.dtype else ak.values_astype(array, field.dtype)
+    if array.shape[1:] != field.shape:
+        raise SchemaError(
+            f"field {field.name!r} has shape {field.shape} per event, but its column has "
+            f"{array.shape[1:]}"
+        )
+    _check_kind(field, array.dtype)
+    return array.astype(field.dtype, copy=False)
+
+
+def _check_kind(field: Field, found: np.dtype[Any]) -> None:
+    if found.kind not in "biuf" or not np.can_cast(found, field.dtype, casting="same_kind"):
+        raise SchemaError(
+            f"field {field.name!r} holds {field.dtype}, but its column is {found}, and that cast "
+            "loses information; convert the column first"
+        )
+
+
+def _describe(field: Field, column: Any) -> tuple[str, ...]:
+    if field.jagged:
+        import awkward as ak
+
+        values = ak.flatten(column).to_numpy()
+        per_event = "jagged"
+    else:
+        values = column
+        per_event = "×".join(str(n) for n in field.shape) or "1"
+    if field.allowed is not None:
+        span = "{" + ", ".join(f"{v:g}" for v in field.allowed) + "}"
+    elif values.size == 0:
+        span = "empty"
+    else:
+        span = f"{_number(values.min())} .. {_number(values.max())}"
+    return field.name, field.unit, field.dtype, per_event, field.role, span
+
+
+def _number(value: Any) -> str:
+    return f"{value}" if np.issubdtype(type(value), np.integer) else f"{value:.6g}"

@@ -1,0 +1,1 @@
+"""Markov chains: moves for many chains at once."""

@@ -1,0 +1,119 @@
+"""What a generative model is: a loss per event, and a sampler, on tensors.
+
+A model knows no files, names or units. It is given ``x`` of shape (n_events, n_features) and
+``condition`` of shape (n_events, n_conditions), both float32, and a source of random numbers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from physgen.random import Random
+
+__all__ = ["GenerativeModel", "HasEnergy", "HasLogProb", "ModelSettings", "TensorSpec"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """What the preprocessed tensors look like; settings build a model from it.
+
+    Parameters
+    ----------
+    n_features : int
+        Width of ``x``.
+    n_conditions : int, default 0
+        Width of ``condition``.
+    binary : tuple of bool, optional
+        For each feature whether it takes only the values -1 and +1 (spins, charges, one-hot
+        entries); the others are real with mean about 0 and variance about 1.
+    """
+
+    n_features: int
+    n_conditions: int = 0
+    binary: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.binary:
+            object.__setattr__(self, "binary", (False,) * self.n_features)
+        if len(self.binary) != self.n_features:
+            raise ValueError(
+                f"binary has {len(self.binary)} entries for {self.n_features} features"
+            )
+
+    @property
+    def n_binary(self) -> int:
+        """Number of features with the values -1 and +1."""
+        return sum(self.binary)
+
+
+class GenerativeModel(nn.Module, ABC):
+    """A density on tensors: learns from ``loss``, makes events with ``sample``."""
+
+    @abstractmethod
+    def loss(self, x: Tensor, condition: Tensor, *, player: str, rng: Random) -> Tensor:
+        """Loss of one player, one number per event.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_events, n_features)
+            Events of the truth.
+        condition : Tensor of shape (n_events, n_conditions)
+            Their conditions; width 0 where there are none.
+        player : str
+            One of the keys of :meth:`players`.
+        rng : Random
+            Source of noise.
+
+        Returns
+        -------
+        Tensor of shape (n_events,)
+            The training loop takes the mean with the event weights.
+        """
+
+    @abstractmethod
+    def sample(self, n_events: int, condition: Tensor, *, rng: Random) -> Tensor:
+        """Make events.
+
+        Row i of the result may depend only on ``condition[i]``, on the parameters and on row i of
+        the draws from ``rng``; the first axis of every draw is the events.
+
+        Returns
+        -------
+        Tensor of shape (n_events, n_features)
+            Binary features are exactly -1 or +1.
+        """
+
+    @abstractmethod
+    def players(self) -> dict[str, torch.optim.Optimizer]:
+        """Optimizer of each player, in the order of their turns; its rate is the peak rate."""
+
+
+@runtime_checkable
+class HasLogProb(Protocol):
+    """A model whose density can be evaluated."""
+
+    def log_prob(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Natural logarithm of the density, of shape (n_events,)."""
+        ...
+
+
+@runtime_checkable
+class HasEnergy(Protocol):
+    """A model with an unnormalized density exp(-energy)."""
+
+    def energy(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Energy up to a constant, of shape (n_events,)."""
+        ...
+
+
+class ModelSettings(Protocol):
+    """Frozen dataclass of settings that knows how to build its model."""
+
+    def build(self, spec: TensorSpec) -> GenerativeModel:
+        """Build the module; refuse in one sentence what the model cannot handle."""
+        ...
