@@ -1,0 +1,440 @@
+"""One training loop for every family of models.
+
+    for x, condition in batches:
+        for player, optimizer in players:
+            loss -> gradient of the player's own parameters -> clip -> step
+
+Around it: a budget in epochs, steps or seconds; warm-up and decay of the learning rate; an average
+of the weights; a held-out loss; and a guard that returns to the last good state when a loss is
+not finite.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+import math
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from physgen.random import GeneratorRandom, Random, Rng, as_generator
+
+__all__ = ["History", "Progress", "TrainingConfig", "TrainingError", "seconds", "train"]
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says what was tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Settings of the training loop, the same for every model.
+
+    Parameters
+    ----------
+    epochs, steps : float, int, optional
+        Budget in passes over the events or in steps.
+    budget : str or float, optional
+        Budget in wall seconds: ``60``, ``"90s"``, ``"5m"``, ``"2h"``. Exactly one of ``epochs``,
+        ``steps`` and ``budget`` is given.
+    batch_size : int, default 512
+        Events per step.
+    warmup_steps : int, default 200
+        Steps in which the learning rate rises from zero (at most a tenth of the budget).
+    decay : float, default 1.0
+        Last fraction of the budget over which the rate falls to zero as a cosine; 0 for none.
+    gradient_clip : float, default 1.0
+        Largest norm of a player's gradient; 0 for no clipping.
+    averaging : float, default 0.05
+        Width of the average of the weights, as a fraction of the training so far (power-law
+        average, Karras et al., arXiv:2312.02696); 0 for the last weights.
+    validation_fraction : float, default 0.05
+        Fraction of the events held out for the validation loss.
+    device : str, default "cpu"
+        Where the events and the model live.
+    """
+
+    epochs: float | None = None
+    steps: int | None = None
+    budget: str | float | None = None
+    batch_size: int = 512
+    warmup_steps: int = 200
+    decay: float = 1.0
+    gradient_clip: float = 1.0
+    averaging: float = 0.05
+    validation_fraction: float = 0.05
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        given = [n for n in ("epochs", "steps", "budget") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "give exactly one budget: epochs=, steps= or budget= (seconds, e.g. '60s'); got "
+                + (" and ".join(given) or "none")
+            )
+        limit = seconds(self.budget) if self.budget is not None else self.epochs or self.steps
+        if not limit or limit <= 0:
+            raise ValueError(f"the budget {given[0]} must be positive, got {limit}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+def seconds(budget: str | float) -> float:
+    """Seconds of a budget such as 90, "90", "90s", "1.5m" or "2h".
+
+    Examples
+    --------
+    >>> seconds("1.5m")
+    90.0
+    """
+    if isinstance(budget, int | float):
+        return float(budget)
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(s|sec|m|min|h)?\s*", budget)
+    if not found:
+        raise ValueError(
+            f"cannot read the budget {budget!r}; write for example '90s', '5m' or '2h'"
+        )
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[(found[2] or "s")[0]]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands; handed to the ``progress`` function a few times a second."""
+
+    step: int
+    fraction: float
+    loss: dict[str, float]
+    events_per_second: float
+    seconds_left: float
+
+
+@dataclass
+class History:
+    """Losses along a training, one entry per logging interval.
+
+    ``steps`` counts steps; ``losses`` and ``validation`` map a player to its mean loss on the
+    training events of the interval and on the held-out events.
+    """
+
+    steps: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    validation: dict[str, list[float]] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+    n_events_seen: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, for JSON."""
+        return dataclasses.asdict(self)
+
+
+def train(
+    model: nn.Module,
+    x: Tensor,
+    condition: Tensor | None = None,
+    *,
+    weight: Tensor | None = None,
+    config: TrainingConfig,
+    rng: Rng,
+    progress: Callable[[Progress], None] | None = None,
+) -> History:
+    """Train a model in place; its weights are the averaged ones in the end.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With ``loss`` (and ``players``; without it Adam with rate 1e-3 trains all parameters).
+    x : Tensor of shape (n_events, n_features)
+    condition : Tensor of shape (n_events, n_conditions), optional
+    weight : Tensor of shape (n_events,), optional
+        Event weights, any sign; normalized here to a mean of 1.
+    config : TrainingConfig
+    rng : int or torch.Generator
+        Seed of batches and noise.
+    progress : callable, optional
+        Called with a :class:`Progress` about five times a second.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TrainingError
+        If the loss stays non-finite after five returns to a good state.
+    """
+    if condition is None:
+        condition = x.new_zeros(len(x), 0)
+    generator = as_generator(rng, config.device)
+    data = _Data(x, condition, _normalized(weight, len(x)), config, generator)
+    return _Loop(model.to(config.device), data, config, generator, progress).run()
+
+
+def _normalized(weight: Tensor | None, n_events: int) -> Tensor | None:
+    if weight is None:
+        return None
+    total = weight.sum()
+    if not total > 0:
+        raise ValueError(
+            f"the event weights add up to {float(total):g}; their sum must be positive"
+        )
+    return weight.to(torch.float32) * (n_events / total)
+
+
+class _Data:
+    """The events on the device as one tensor, and the batches drawn from them."""
+
+    def __init__(
+        self,
+        x: Tensor,
+        condition: Tensor,
+        weight: Tensor | None,
+        config: TrainingConfig,
+        generator: torch.Generator,
+    ) -> None:
+        n_held_out = int(config.validation_fraction * len(x))
+        order = torch.randperm(len(x), generator=generator, device=generator.device)
+        move = lambda t: t.to(config.device)
+        self.x, self.condition = move(x), move(condition)
+        self.weight = None if weight is None else move(weight)
+        self.held_out, self.rows = order[:n_held_out], order[n_held_out:]
+        self.batch_size = min(config.batch_size, len(self.rows))
+        self.steps_per_epoch = max(1, len(self.rows) // self.batch_size)
+        self._generator = generator
+        self._order, self._position = self.rows, len(self.rows)
+
+    def next_batch(self) -> Tensor:
+        """Rows of the next batch; every event once per epoch, an incomplete rest left out."""
+        if self._position + self.batch_size > len(self.rows):
+            shuffle = torch.randperm(
+                len(self.rows), generator=self._generator, device=self._generator.device
+            )
+            self._order, self._position = self.rows[shuffle], 0
+        rows = self._order[self._position : self._position + self.batch_size]
+        self._position += self.batch_size
+        return rows
+
+
+class _Loop:
+    """State of one training."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: _Data,
+        config: TrainingConfig,
+        generator: torch.Generator,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.model, self.data, self.config = model, data, config
+        self.rng: Random = GeneratorRandom(generator)
+        self.optimizers = optimizers_of(model)
+        self.base_rates = {
+            player: [group["lr"] for group in optimizer.param_groups]
+            for player, optimizer in self.optimizers.items()
+        }
+        self.rate_scale = 1.0
+        self.average = _Average(model, config.averaging)
+        self.n_steps = self._n_steps()
+        self.deadline = None if config.budget is None else seconds(config.budget)
+        self.history = History()
+        self.step = 0
+        self.n_rescues = 0
+        self.sums = dict.fromkeys(self.optimizers, torch.zeros((), device=config.device))
+        self.n_summed = 0
+        self.progress = progress
+
+    def _n_steps(self) -> int | None:
+        if self.config.steps is not None:
+            return int(self.config.steps)
+        if self.config.epochs is not None:
+            return max(1, round(self.config.epochs * self.data.steps_per_epoch))
+        return None
+
+    def run(self) -> History:
+        self.model.train()
+        self.started = self.last_log = self.last_progress = time.monotonic()
+        self._keep_good_state()
+        while (fraction := self._fraction()) < 1.0:
+            self._set_rates(fraction)
+            self._one_step()
+            self.step += 1
+            self._look_around()
+        if self.n_summed:
+            self._log()
+        self.average.copy_to(self.model)
+        self.model.eval()
+        return self.history
+
+    def _fraction(self) -> float:
+        if self.n_steps is not None:
+            return self.step / self.n_steps
+        return (time.monotonic() - self.started) / (self.deadline or 1.0)
+
+    def _set_rates(self, fraction: float) -> None:
+        warmup = self.config.warmup_steps
+        if self.n_steps is not None:
+            warmup = min(warmup, self.n_steps // 10)
+        factor = min(1.0, (self.step + 1) / (warmup + 1))
+        if self.config.decay > 0 and fraction > 1 - self.config.decay:
+            done = (fraction - 1 + self.config.decay) / self.config.decay
+            factor *= 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        for player, optimizer in self.optimizers.items():
+            for group, rate in zip(optimizer.param_groups, self.base_rates[player], strict=True):
+                group["lr"] = rate * factor * self.rate_scale
+
+    def _one_step(self) -> None:
+        rows = self.data.next_batch()
+        x, condition = self.data.x[rows], self.data.condition[rows]
+        for player, optimizer in self.optimizers.items():
+            loss = self._mean_loss(x, condition, rows, player)
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            optimizer.zero_grad()
+            loss.backward(inputs=parameters)
+            if self.config.gradient_clip > 0:
+                nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
+            optimizer.step()
+            # summed on the device: reading the number would stop a GPU at every step
+            self.sums[player] = self.sums[player] + loss.detach()
+        self.average.update(self.model, self.step + 1)
+        self.n_summed += 1
+        self.history.n_events_seen += len(rows)
+
+    def _mean_loss(self, x: Tensor, condition: Tensor, rows: Tensor, player: str) -> Tensor:
+        loss = self.model.loss(x, condition, player=player, rng=self.rng)
+        if self.data.weight is None:
+            return loss.mean()
+        if loss.ndim == 0:
+            raise TrainingError(
+                f"{type(self.model).__name__}.loss returned one number, but the events have "
+                "weights; return one loss per event, shape (n_events,)"
+            )
+        return (self.data.weight[rows] * loss).mean()
+
+    def _look_around(self) -> None:
+        """Check, log and report now and then: every 100 steps or second, whichever is rarer."""
+        now = time.monotonic()
+        if self.progress is not None and now - self.last_progress > 0.2:
+            self.last_progress = now
+            self.progress(self._progress(now))
+        if self.n_summed >= 100 and now - self.last_log > 1.0:
+            self.last_log = now
+            self._log()
+
+    def _log(self) -> None:
+        losses = {player: float(total) / self.n_summed for player, total in self.sums.items()}
+        self.sums = {player: torch.zeros_like(total) for player, total in self.sums.items()}
+        self.n_summed = 0
+        if not all(math.isfinite(loss) for loss in losses.values()) or not self._finite_weights():
+            self._rescue(losses)
+            return
+        self._keep_good_state()
+        self.history.steps.append(self.step)
+        self.history.seconds.append(time.monotonic() - self.started)
+        for player, loss in losses.items():
+            self.history.losses.setdefault(player, []).append(loss)
+        self._validate()
+
+    def _finite_weights(self) -> bool:
+        return all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
+
+    def _validate(self) -> None:
+        rows = self.data.held_out[:4096]
+        if len(rows) == 0:
+            return
+        # the same noise each time, so that the curve shows the model and not the draw
+        rng = GeneratorRandom(as_generator(0, self.config.device))
+        state = {name: b.clone() for name, b in self.model.named_buffers()}
+        self.model.eval()
+        for player in self.optimizers:
+            loss = self._mean_loss(self.data.x[rows], self.data.condition[rows], rows, player)
+            self.history.validation.setdefault(player, []).append(float(loss.detach()))
+        self.model.train()
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(state[name])
+
+    def _keep_good_state(self) -> None:
+        self.good = {
+            "model": {name: t.clone() for name, t in self.model.state_dict().items()},
+            "average": [t.clone() for t in self.average.tensors],
+            "optimizers": {p: copy.deepcopy(o.state_dict()) for p, o in self.optimizers.items()},
+        }
+
+    def _rescue(self, losses: dict[str, float]) -> None:
+        self.n_rescues += 1
+        text = ", ".join(f"{player} {loss:g}" for player, loss in losses.items())
+        message = f"non-finite loss before step {self.step} ({text})"
+        if self.n_rescues > 5:
+            raise TrainingError(
+                f"{message}, after five returns to the last good state with half the learning "
+                "rate each; look for extreme values in the data or lower learning_rate"
+            )
+        message += "; went back to the last good state and halved the learning rate"
+        logger.warning(message)
+        self.history.messages.append(message)
+        self.model.load_state_dict(self.good["model"])
+        for mine, kept in zip(self.average.tensors, self.good["average"], strict=True):
+            mine.copy_(kept)
+        for player, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(self.good["optimizers"][player])
+        self.rate_scale /= 2
+
+    def _progress(self, now: float) -> Progress:
+        elapsed = now - self.started
+        fraction = self._fraction()
+        n = max(1, self.n_summed)
+        return Progress(
+            step=self.step,
+            fraction=min(1.0, fraction),
+            loss={player: float(total) / n for player, total in self.sums.items()},
+            events_per_second=self.history.n_events_seen / max(elapsed, 1e-9),
+            seconds_left=elapsed * (1 - fraction) / max(fraction, 1e-9),
+        )
+
+
+class _Average:
+    """Power-law average of the weights, whose width grows with the training."""
+
+    def __init__(self, model: nn.Module, relative_width: float) -> None:
+        self.exponent = _power_of_width(relative_width) if relative_width > 0 else None
+        self.tensors = [p.detach().clone() for p in model.parameters()]
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        if self.exponent is not None:
+            keep = (1 - 1 / step) ** (self.exponent + 1)
+            torch._foreach_lerp_(self.tensors, list(model.parameters()), 1 - keep)
+
+    @torch.no_grad()
+    def copy_to(self, model: nn.Module) -> None:
+        if self.exponent is not None:
+            for p, averaged in zip(model.parameters(), self.tensors, strict=True):
+                p.copy_(averaged)
+
+
+def _power_of_width(relative_width: float) -> float:
+    """Exponent gamma of the average whose standard deviation in time is this fraction of it.
+
+    width = sqrt(gamma + 1) / ((gamma + 2) sqrt(gamma + 3)), solved for its largest real root.
+    """
+    t = relative_width**-2
+    roots = np.roots([1, 7, 16 - t, 12 - t])
+    return float(max(root.real for root in roots if abs(root.imag) < 1e-9))
+
+
+def optimizers_of(model: nn.Module) -> dict[str, torch.optim.Optimizer]:
+    """Optimizers of a model's players; Adam on everything for a module that names none."""
+    players = getattr(model, "players", None)
+    if players is not None:
+        return dict(players())
+    return {"model": torch.optim.Adam(model.parameters(), lr=1e-3)}
