@@ -236,7 +236,9 @@ class _Loop:
         generator: torch.Generator,
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        self.model, self.data, self.config = model, data, config
+        # any nn.Module with a loss of this signature is welcome, so its type says no more
+        self.model: Any = model
+        self.data, self.config = data, config
         self.rng: Random = GeneratorRandom(generator)
         self.optimizers = optimizers_of(model)
         self.base_rates = {
@@ -295,9 +297,8 @@ class _Loop:
 
     def _one_step(self) -> None:
         rows = self.data.next_batch()
-        x, condition = self.data.x[rows], self.data.condition[rows]
         for player, optimizer in self.optimizers.items():
-            loss = self._mean_loss(x, condition, rows, player)
+            loss = self._mean_loss(rows, player, self.rng)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             optimizer.zero_grad()
             loss.backward(inputs=parameters)
@@ -310,8 +311,9 @@ class _Loop:
         self.n_summed += 1
         self.history.n_events_seen += len(rows)
 
-    def _mean_loss(self, x: Tensor, condition: Tensor, rows: Tensor, player: str) -> Tensor:
-        loss = self.model.loss(x, condition, player=player, rng=self.rng)
+    def _mean_loss(self, rows: Tensor, player: str, rng: Random) -> Tensor:
+        x, condition = self.data.x[rows], self.data.condition[rows]
+        loss: Tensor = self.model.loss(x, condition, player=player, rng=rng)
         if self.data.weight is None:
             return loss.mean()
         if loss.ndim == 0:
@@ -357,14 +359,14 @@ class _Loop:
         state = {name: b.clone() for name, b in self.model.named_buffers()}
         self.model.eval()
         for player in self.optimizers:
-            loss = self._mean_loss(self.data.x[rows], self.data.condition[rows], rows, player)
+            loss = self._mean_loss(rows, player, rng)
             self.history.validation.setdefault(player, []).append(float(loss.detach()))
         self.model.train()
         for name, buffer in self.model.named_buffers():
             buffer.copy_(state[name])
 
     def _keep_good_state(self) -> None:
-        self.good = {
+        self.good: dict[str, Any] = {
             "model": {name: t.clone() for name, t in self.model.state_dict().items()},
             "average": [t.clone() for t in self.average.tensors],
             "optimizers": {p: copy.deepcopy(o.state_dict()) for p, o in self.optimizers.items()},

@@ -1,14 +1,15 @@
-"""Diffusion in the EDM formulation.
+r"""Diffusion in the EDM formulation.
 
-Events x are blurred with Gaussian noise of standard deviation :math:`\\sigma`; a network learns to
-remove it. With the noise removed little by little, from :math:`\\sigma_\\max` to
-:math:`\\sigma_\\min`, pure noise becomes an event. Karras, Aittala, Aila and Laine, *Elucidating
+Events x are blurred with Gaussian noise of standard deviation :math:`\sigma`; a network learns to
+remove it. With the noise removed little by little, from :math:`\sigma_\max` to
+:math:`\sigma_\min`, pure noise becomes an event. Karras, Aittala, Aila and Laine, *Elucidating
 the design space of diffusion-based generative models*, arXiv:2206.00364; numbers of equations and
 tables below refer to it.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ class Diffusion:
 
 
 class DiffusionModel(GenerativeModel):
-    """Denoiser :math:`D(x; \\sigma) = c_{skip} x + c_{out} F(c_{in} x, c_{noise})`, eq. (7)."""
+    r"""Denoiser :math:`D(x; \sigma) = c_\mathrm{skip} x + c_\mathrm{out} F(c_\mathrm{in} x, c_\mathrm{noise})`, eq. (7)."""
 
     sigma_data: Tensor
     binary: Tensor
@@ -129,7 +130,7 @@ class DiffusionModel(GenerativeModel):
         """Heun's method on the probability-flow equation, algorithm 1."""
         sigmas = self._noise_levels(condition.device)
         x = rng.normal(n_events, self.spec.n_features) * sigmas[0]
-        for now, then in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for now, then in itertools.pairwise(sigmas):
             slope = (x - self._at(x, now, condition)) / now
             step = x + (then - now) * slope
             if then > 0:

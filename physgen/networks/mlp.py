@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +36,7 @@ class MLP(nn.Sequential):
     ) -> None:
         widths = [n_in] + [n_hidden] * n_layers
         layers: list[nn.Module] = []
-        for a, b in zip(widths[:-1], widths[1:], strict=True):
+        for a, b in itertools.pairwise(widths):
             layers += [nn.Linear(a, b), activation()]
         super().__init__(*layers, nn.Linear(widths[-1], n_out))
 
