@@ -1,1 +1,6 @@
-"""Markov chains: moves for many chains at once."""
+"""Markov chain Monte Carlo: kernels that move many chains at once, and the loop that runs them."""
+
+from physgen.mcmc.chains import run
+from physgen.mcmc.kernels import Blocks, Energy, Info, Kernel, Langevin, SingleFlip
+
+__all__ = ["Blocks", "Energy", "Info", "Kernel", "Langevin", "SingleFlip", "run"]
