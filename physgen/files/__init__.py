@@ -1,1 +1,25 @@
-"""Reading and writing event files."""
+"""Reading and writing event files: HDF5, ROOT and MNIST's IDX.
+
+The suffix of a file decides its format; :data:`FORMATS` is the one table of them. A format is a
+module with ``open_source(path, *, tree, binning) -> Source`` and ``write(path, events, *,
+settings)``.
+"""
+
+from __future__ import annotations
+
+from physgen.files.atomic import atomic_directory, atomic_path
+from physgen.files.binning import Binning
+from physgen.files.describe import Description, describe
+from physgen.files.reading import iter_events, read_events
+from physgen.files.writing import write_events
+
+__all__ = [
+    "Binning",
+    "Description",
+    "atomic_directory",
+    "atomic_path",
+    "describe",
+    "iter_events",
+    "read_events",
+    "write_events",
+]

@@ -1,0 +1,263 @@
+"""HDF5: physgen's own format, and plain columns of anybody's.
+
+The own format (version 1) is what any HDF5 reader can use without us: one dataset per flat field
+at the root, one group with ``content`` and ``offsets`` per jagged field (event i is
+``content[offsets[i]:offsets[i + 1]]``), and two root attributes, ``physgen_format`` (the version)
+and ``physgen_schema`` (JSON). The layouts of others are in :mod:`physgen.files.dialects`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from physgen.events import Events
+from physgen.files import dialects
+from physgen.files.checks import check_magic, damaged
+from physgen.files.datasets import (
+    check_written,
+    create_dataset,
+    dataset_column,
+    datasets_of,
+    type_name,
+)
+from physgen.files.source import Column, Source, jagged, jagged_parts, with_stored
+from physgen.schema import Field, Schema
+
+__all__ = ["FORMAT_VERSION", "open_source", "write"]
+
+FORMAT_VERSION = 1
+_COMPRESSIONS = ("gzip", "lzf", "none")
+
+
+def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source:
+    """Open an HDF5 file and recognise its layout.
+
+    Raises
+    ------
+    OSError
+        If the file is truncated or damaged.
+    ValueError
+        If it is no HDF5 file, of a newer format version, or has no columns.
+    """
+    if tree is not None:
+        raise ValueError(
+            f"tree={tree!r} was given, but {path} is an HDF5 file, which has no trees"
+        )
+    check_magic(path, b"\x89HDF\r\n\x1a\n", "an HDF5 file")
+    with contextlib.ExitStack() as resources:
+        with damaged(path, "the header"):
+            file = resources.enter_context(h5py.File(path, "r", locking="best-effort"))
+        stored = _stored_schema(file, path)
+        datasets, left_out = datasets_of(file, path)
+        conventions = _conventions(file, stored)
+        dialect = dialects.recognise(datasets)
+        if dialect is not None:
+            columns = dialect.columns(datasets, path)
+            columns |= _plain(datasets, path, skip=dialect.datasets)
+            conventions |= {"layout": dialect.name, **dialect.conventions(datasets)}
+        elif stored is not None:
+            columns = _own(datasets, stored, path)
+        else:
+            columns = _plain(datasets, path)
+            if any(dataset.dtype.names for dataset in datasets.values()):
+                left_out |= _structured_left_out(datasets)
+        if binning is not None:
+            conventions |= dialects.binning_conventions(binning, columns, path)
+        return Source(
+            path=path,
+            layout=dialect.name if dialect else "physgen" if stored else "columns",
+            columns={name: _known(column, stored) for name, column in columns.items()},
+            left_out=left_out,
+            conventions=conventions,
+            resources=resources.pop_all(),
+        )
+
+
+def _known(column: Column, stored: Schema | None) -> Column:
+    field = with_stored(column.field, stored)
+    return Column(field, column.n_events, column.read, column.n_bytes)
+
+
+def _stored_schema(file: h5py.File, path: Path) -> Schema | None:
+    if "physgen_format" not in file.attrs:
+        return None
+    with damaged(path, "the schema"):
+        version = int(file.attrs["physgen_format"])
+    if version > FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has physgen's HDF5 format {version}, and this physgen reads up to "
+            f"{FORMAT_VERSION}; update physgen to read it"
+        )
+    with damaged(path, "the schema"):
+        return Schema.from_dict(json.loads(file.attrs["physgen_schema"]))
+
+
+def _conventions(file: h5py.File, stored: Schema | None) -> dict[str, str]:
+    if stored is not None:
+        return dict(stored.conventions)
+    return {
+        name: str(value)
+        for name, value in file.attrs.items()
+        if isinstance(value, str | np.number | np.bool_)
+    }
+
+
+def _own(datasets: Mapping[str, h5py.Dataset], schema: Schema, path: Path) -> dict[str, Column]:
+    columns = {}
+    for field in schema:
+        parts = (
+            [f"{field.name}/content", f"{field.name}/offsets"] if field.jagged else [field.name]
+        )
+        missing = [part for part in parts if part not in datasets]
+        if missing:
+            raise OSError(
+                f"{path} lacks the dataset {missing[0]!r} that its schema lists; the file is "
+                "incomplete, so make it again"
+            )
+        if field.jagged:
+            columns[field.name] = _jagged_column(
+                field, datasets[parts[0]], datasets[parts[1]], path
+            )
+        else:
+            columns[field.name] = _checked_column(field, datasets[field.name], path)
+    return columns
+
+
+def _checked_column(field: Field, dataset: h5py.Dataset, path: Path) -> Column:
+    found = (dataset.dtype.name, dataset.shape[1:])
+    if found != (field.dtype, field.shape):
+        raise OSError(
+            f"dataset {field.name!r} of {path} has type {found[0]} and shape {found[1]} per "
+            f"event, but its schema says {field.dtype} and {field.shape}; the file was changed"
+        )
+    return dataset_column(field, dataset, path)
+
+
+def _jagged_column(
+    field: Field, content: h5py.Dataset, offsets: h5py.Dataset, path: Path
+) -> Column:
+    for dataset in (content, offsets):
+        check_written(dataset, path)
+    if content.dtype.name != field.dtype or offsets.dtype.kind not in "iu" or not len(offsets):
+        raise OSError(f"field {field.name!r} of {path} has datasets of a wrong type")
+
+    def bounds(start: int, stop: int) -> np.ndarray:
+        with damaged(path, f"dataset {offsets.name!r}"):
+            edges = offsets[start : stop + 1].astype(np.int64)
+        if edges[0] < 0 or (np.diff(edges) < 0).any() or edges[-1] > len(content):
+            raise OSError(
+                f"the offsets of field {field.name!r} in {path} do not increase from 0 to "
+                f"{len(content)}; the file is damaged, so copy or make it again"
+            )
+        return edges
+
+    def read(start: int, stop: int) -> Any:
+        edges = bounds(start, stop)
+        with damaged(path, f"dataset {content.name!r}"):
+            values = content[edges[0] : edges[-1]]
+        return jagged(values, edges - edges[0])
+
+    def n_bytes(start: int, stop: int) -> int:
+        first, last = int(offsets[start]), int(offsets[stop])
+        return (last - first) * content.dtype.itemsize + (stop - start) * 8
+
+    return Column(field, len(offsets) - 1, read, n_bytes)
+
+
+def _plain(
+    datasets: Mapping[str, h5py.Dataset], path: Path, skip: tuple[str, ...] = ()
+) -> dict[str, Column]:
+    """Every dataset and every member of a structured one as a column; 'a/b' becomes 'a_b'."""
+    columns = {}
+    for key, dataset in datasets.items():
+        if key in skip:
+            continue
+        name = key.replace("/", "_")
+        if dataset.dtype.names is None:
+            field = Field(name, dataset.dtype.name, shape=dataset.shape[1:])
+            columns[name] = dataset_column(field, dataset, path)
+        else:
+            columns |= _structured(name if len(datasets) > 1 else "", dataset, path)
+    return columns
+
+
+def _structured(prefix: str, dataset: h5py.Dataset, path: Path) -> dict[str, Column]:
+    block = lru_cache(maxsize=1)(dataset_column(Field("all"), dataset, path).read)
+    columns = {}
+    for member in _numeric_members(dataset):
+        base, shape = _base(dataset.dtype[member])
+        name = f"{prefix}_{member}" if prefix else member
+        field = Field(name, base.name, shape=(*dataset.shape[1:], *shape))
+
+        def read(start: int, stop: int, member: str = member) -> np.ndarray:
+            return np.ascontiguousarray(block(start, stop)[member])
+
+        columns[name] = Column(
+            field,
+            dataset.shape[0],
+            read,
+            lambda start, stop: (stop - start) * dataset.dtype.itemsize,
+        )
+    return columns
+
+
+def _base(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    return dtype.subdtype if dtype.subdtype else (dtype, ())
+
+
+def _numeric_members(dataset: h5py.Dataset) -> list[str]:
+    names = dataset.dtype.names or ()
+    return [name for name in names if _base(dataset.dtype[name])[0].kind in "biuf"]
+
+
+def _structured_left_out(datasets: Mapping[str, h5py.Dataset]) -> dict[str, str]:
+    return {
+        f"{key}.{member}": f"type {type_name(dataset.dtype[member])}; physgen holds numbers"
+        for key, dataset in datasets.items()
+        for member in dataset.dtype.names or ()
+        if member not in _numeric_members(dataset)
+    }
+
+
+def write(path: Path, events: Events, *, layout: str | None, compression: str | None) -> None:
+    """Write the events to an HDF5 file, in the layout that they came in if they still fit it.
+
+    Parameters
+    ----------
+    path : Path
+        Written from the start.
+    events : Events
+        At least one.
+    layout : str, optional
+        ``"physgen"`` for the own format, or the name of a dialect; by default the convention
+        ``layout`` of the schema.
+    compression : {"gzip", "lzf", "none"}, optional
+        ``"gzip"`` by default; ``"lzf"`` is faster and known to h5py only.
+    """
+    if compression not in (None, *_COMPRESSIONS):
+        raise ValueError(
+            f"compression {compression!r} is not known to HDF5; use {', '.join(_COMPRESSIONS)}"
+        )
+    dialect = dialects.for_events(events, layout)
+    method = compression or "gzip"
+    with h5py.File(path, "w") as file:
+        file.attrs["physgen_format"] = FORMAT_VERSION
+        file.attrs["physgen_schema"] = json.dumps(events.schema.to_dict())
+        if dialect is not None:
+            dialect.write(file, events, method)
+            return
+        for field in events.schema:
+            if field.jagged:
+                content, offsets = jagged_parts(events[field.name])
+                create_dataset(file, f"{field.name}/content", content, method)
+                create_dataset(file, f"{field.name}/offsets", offsets, method)
+            else:
+                create_dataset(file, field.name, events[field.name], method)

@@ -1,0 +1,202 @@
+"""Reading events: at once, or in batches that keep a memory bound."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from physgen.events import Events, concatenate
+from physgen.files.checks import existing_file
+from physgen.files.formats import format_of
+from physgen.files.selection import Selection, entry_range, read_block, select
+from physgen.files.source import Source
+from physgen.schema import SchemaError
+
+__all__ = ["iter_events", "open_file", "read_events"]
+
+StrPath = str | os.PathLike[str]
+# arrays of a batch exist up to three times at once: as read, cut, and in a library's buffers
+_COPIES = 3
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def open_file(path: StrPath, *, tree: str | None = None, binning: StrPath | None = None) -> Source:
+    """Open an event file of any format; a context manager."""
+    where = Path(path)
+    form = format_of(where)
+    existing_file(where)
+    source: Source = form.load().open_source(
+        where, tree=tree, binning=None if binning is None else Path(binning)
+    )
+    return source
+
+
+def read_events(
+    path: StrPath,
+    *,
+    tree: str | None = None,
+    fields: str | Iterable[str] | None = None,
+    start: int | None = None,
+    stop: int | None = None,
+    cut: str | Callable[[Events], Any] | None = None,
+    binning: StrPath | None = None,
+    units: Mapping[str, str] | None = None,
+    drop_nonfinite: bool = False,
+) -> Events:
+    """Read events from a ROOT, HDF5 or IDX file.
+
+    Parameters
+    ----------
+    path : str or path
+        The suffix decides the format: .root (TTree, RNTuple), .h5 or .hdf5 (physgen's own,
+        CaloChallenge, Geant4 Par04, JetNet, plain columns, structured arrays), or a MNIST name.
+    tree : str, optional
+        Which tree of a ROOT file; needed if it has several. The bookkeeping trees of NanoAOD
+        (Runs, LuminosityBlocks, MetaData, ParameterSets) do not count.
+    fields : str or sequence of str, optional
+        Columns to read, in this order; ``*`` and ``?`` are wildcards. By default all that
+        physgen can hold, without the counters of jagged columns (``nJet``), which the
+        multiplicity already says.
+    start, stop : int, optional
+        Range of entries of the file, as of a slice, before the cut.
+    cut : str or callable, optional
+        Which events to keep: an expression of columns such as ``"mu1_pt > 30 and abs(mu1_eta) <
+        2.4"`` (columns that only the cut uses are not returned), or a function that takes the
+        Events and returns a mask.
+    binning : str or path, optional
+        XML of a CaloChallenge file, checked against the voxels and kept with the events; see
+        :class:`~physgen.files.Binning`.
+    units : mapping of str to str, optional
+        Units of columns, where the file does not say them.
+    drop_nonfinite : bool, default False
+        Drop events with a NaN or an infinity (logged) instead of refusing the file.
+
+    Returns
+    -------
+    Events
+        With the schema that the file carries, or one inferred from it. It may hold no events if
+        the cut keeps none.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError
+        If there is no such file.
+    OSError
+        If the file is damaged or truncated.
+    SchemaError
+        If a column is missing, cannot be held, or the columns differ in length.
+    ValueError
+        If the content is not of the format that the suffix says, the tree is missing or not
+        unique, there are no events, or a column is not finite.
+
+    Examples
+    --------
+    >>> truth = read_events("data/zmumu.root", fields=["mu1_pt", "njet"], cut="mu1_pt > 30")
+    >>> truth.schema["njet"].dtype
+    'int32'
+    """
+    with open_file(path, tree=tree, binning=binning) as source:
+        selection = select(
+            source, fields=fields, cut=cut, units=units, drop_nonfinite=drop_nonfinite
+        )
+        first, last = entry_range(selection.n_events, start, stop, source.where)
+        return read_block(source, selection, first, last)
+
+
+def iter_events(
+    paths: StrPath | Sequence[StrPath],
+    *,
+    tree: str | None = None,
+    fields: str | Iterable[str] | None = None,
+    start: int | None = None,
+    stop: int | None = None,
+    cut: str | Callable[[Events], Any] | None = None,
+    binning: StrPath | None = None,
+    units: Mapping[str, str] | None = None,
+    drop_nonfinite: bool = False,
+    max_memory: int | str = "100 MB",
+) -> Iterator[Events]:
+    """Read events in batches, in order, within a memory bound.
+
+    Parameters
+    ----------
+    paths : str, path, or sequence of them
+        Files of the same fields, read one after the other; a batch never spans two files.
+    tree, fields, cut, binning, units, drop_nonfinite
+        As in :func:`read_events`.
+    start, stop : int, optional
+        Range of entries of each file.
+    max_memory : int or str, default "100 MB"
+        What one batch may take while it is read, in bytes or with a unit (kB, MB, GB). One
+        basket of a TTree or one cluster of an RNTuple cannot be read in parts, so it is the
+        least that this can be.
+
+    Yields
+    ------
+    Events
+        Batches; those in which the cut keeps nothing are skipped.
+
+    Raises
+    ------
+    SchemaError
+        If a file has other fields than the first one; see also :func:`read_events`.
+
+    Examples
+    --------
+    >>> batches = iter_events("data/zmumu.root", fields=["met"], max_memory="200 kB")
+    >>> sum(len(events) for events in batches)
+    60000
+    """
+    bound = _n_bytes(max_memory) // _COPIES
+    asked = None if fields is None else [fields] if isinstance(fields, str) else list(fields)
+    first: Events | None = None
+    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        with open_file(path, tree=tree, binning=binning) as source:
+            selection = select(
+                source, fields=asked, cut=cut, units=units, drop_nonfinite=drop_nonfinite
+            )
+            begin, end = entry_range(selection.n_events, start, stop, source.where)
+            for low, high in _batches(source, selection, begin, end, bound):
+                events = read_block(source, selection, low, high)
+                first = events[:0] if first is None else first
+                _check_same_fields(first, events, source.where)
+                if len(events):
+                    yield events
+
+
+def _check_same_fields(first: Events, events: Events, where: str) -> None:
+    try:
+        concatenate([first, events[:0]])
+    except SchemaError as error:
+        raise SchemaError(f"{where} does not continue the files before it: {error}") from None
+
+
+def _batches(
+    source: Source, selection: Selection, start: int, stop: int, bound: int
+) -> Iterator[tuple[int, int]]:
+    while start < stop:
+        end = _largest_end(source, selection.names, start, stop, bound)
+        yield start, end
+        start = end
+
+
+def _largest_end(source: Source, names: Sequence[str], start: int, stop: int, bound: int) -> int:
+    """Bisect for the last entry that keeps the bound; at least one event, or nothing moves."""
+    low, high = start + 1, stop
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sum(source[name].n_bytes(start, middle) for name in names) <= bound:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _n_bytes(size: int | str) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmg]?)(?:i?b)?\s*", str(size), re.IGNORECASE)
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"max_memory={size!r} is no size; write bytes or e.g. '100 MB'")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
