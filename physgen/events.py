@@ -125,6 +125,25 @@ class Events:
     def __iter__(self) -> Iterator[str]:
         raise TypeError("Events are columns; iterate over events.schema.names, or slice")
 
+    def check_finite(self) -> None:
+        """Raise if a column holds NaN or infinity.
+
+        Raises
+        ------
+        ValueError
+            Naming the column, the number of events and the first of them.
+        """
+        for f in self._schema:
+            if np.dtype(f.dtype).kind != "f":
+                continue
+            bad = _nonfinite_rows(self._columns[f.name], f.jagged)
+            if len(bad):
+                raise ValueError(
+                    f"{f.name} is NaN or infinite in {len(bad)} of {len(self)} events (first: "
+                    f"{', '.join(map(str, bad[:5]))}); drop them, e.g. with "
+                    "read_events(..., drop_nonfinite=True)"
+                )
+
     def replace_schema(self, schema: Schema) -> Events:
         """Return the same columns under another schema with the same names (roles, units, ...)."""
         return Events(schema, self._columns)
@@ -273,6 +292,16 @@ def _first_difference(a: Schema, b: Schema) -> str:
         if getattr(old, p.name) != getattr(new, p.name)
     ]
     return f"field {name!r} differs in {'; '.join(changed)}"
+
+
+def _nonfinite_rows(column: Any, jagged: bool) -> np.ndarray:
+    if jagged:
+        import awkward as ak
+
+        finite = ak.to_numpy(ak.all(np.isfinite(column), axis=1))
+    else:
+        finite = np.isfinite(column).reshape(len(column), -1).all(axis=1)
+    return np.flatnonzero(~finite)
 
 
 def _is_awkward(column: Any) -> bool:

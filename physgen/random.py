@@ -16,7 +16,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["GeneratorRandom", "PhiloxRandom", "Random", "Rng", "as_generator", "as_seed", "philox"]
+__all__ = [
+    "GeneratorRandom",
+    "PhiloxRandom",
+    "Random",
+    "Rng",
+    "as_generator",
+    "as_seed",
+    "philox",
+    "seeded_layers",
+]
 
 Rng = int | torch.Generator
 

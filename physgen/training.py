@@ -45,8 +45,8 @@ class TrainingConfig:
     epochs, steps : float, int, optional
         Budget in passes over the events or in steps.
     budget : str or float, optional
-        Budget in wall seconds: ``60``, ``"90s"``, ``"5m"``, ``"2h"``. Exactly one of ``epochs``,
-        ``steps`` and ``budget`` is given.
+        Budget in wall seconds: ``60``, ``"90s"``, ``"5m"``, ``"2h"``. At most one of
+        ``epochs``, ``steps`` and ``budget`` is given.
     batch_size : int, default 512
         Events per step.
     warmup_steps : int, default 200
@@ -77,16 +77,21 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         given = [n for n in ("epochs", "steps", "budget") if getattr(self, n) is not None]
-        if len(given) != 1:
+        if len(given) > 1:
             raise ValueError(
-                "give exactly one budget: epochs=, steps= or budget= (seconds, e.g. '60s'); got "
-                + (" and ".join(given) or "none")
+                f"give one budget: epochs, steps or budget (seconds); got {' and '.join(given)}"
             )
-        limit = seconds(self.budget) if self.budget is not None else self.epochs or self.steps
-        if not limit or limit <= 0:
-            raise ValueError(f"the budget {given[0]} must be positive, got {limit}")
+        for name in given:
+            limit = getattr(self, name)
+            if (seconds(limit) if name == "budget" else limit) <= 0:
+                raise ValueError(f"{name} must be positive, got {limit!r}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether it says how long to train."""
+        return not (self.epochs is None and self.steps is None and self.budget is None)
 
 
 def seconds(budget: str | float) -> float:
@@ -173,6 +178,8 @@ def train(
     TrainingError
         If the loss stays non-finite after five returns to a good state.
     """
+    if not config.has_budget:
+        raise ValueError("say how long to train: epochs=, steps= or budget= (e.g. '60s')")
     if condition is None:
         condition = x.new_zeros(len(x), 0)
     generator = as_generator(rng, config.device)
@@ -204,9 +211,8 @@ class _Data:
     ) -> None:
         n_held_out = int(config.validation_fraction * len(x))
         order = torch.randperm(len(x), generator=generator, device=generator.device)
-        move = lambda t: t.to(config.device)
-        self.x, self.condition = move(x), move(condition)
-        self.weight = None if weight is None else move(weight)
+        self.x, self.condition = x.to(config.device), condition.to(config.device)
+        self.weight = None if weight is None else weight.to(config.device)
         self.held_out, self.rows = order[:n_held_out], order[n_held_out:]
         self.batch_size = min(config.batch_size, len(self.rows))
         self.steps_per_epoch = max(1, len(self.rows) // self.batch_size)

@@ -1,1 +1,76 @@
-"""Generative models on tensors."""
+"""Generative models on tensors, and their settings as plain dicts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from physgen import mcmc
+from physgen.models.base import GenerativeModel, ModelSettings, TensorSpec
+from physgen.models.diffusion import Diffusion
+from physgen.models.ebm import EBM
+from physgen.models.gan import GAN, NonSaturating, Relativistic
+from physgen.models.rbm import RBM
+from physgen.models.vae import VAE
+
+__all__ = [
+    "EBM",
+    "FAMILIES",
+    "GAN",
+    "RBM",
+    "VAE",
+    "Diffusion",
+    "GenerativeModel",
+    "ModelSettings",
+    "NonSaturating",
+    "Relativistic",
+    "TensorSpec",
+    "settings_from_dict",
+    "settings_to_dict",
+]
+
+FAMILIES: dict[str, type[Any]] = {
+    "diffusion": Diffusion,
+    "gan": GAN,
+    "vae": VAE,
+    "rbm": RBM,
+    "ebm": EBM,
+}
+_PARTS: tuple[type[Any], ...] = (NonSaturating, Relativistic, mcmc.Langevin, mcmc.SingleFlip)
+_KINDS = {kind.__name__: kind for kind in (*FAMILIES.values(), *_PARTS)}
+
+
+def settings_to_dict(settings: ModelSettings) -> dict[str, Any]:
+    """Settings as plain dicts, each with the name of its class under ``kind``."""
+    plain: dict[str, Any] = _to_plain(settings)
+    return plain
+
+
+def settings_from_dict(stored: Mapping[str, Any]) -> ModelSettings:
+    """Rebuild settings from :func:`settings_to_dict`.
+
+    Raises
+    ------
+    ValueError
+        If a class or a setting is unknown, e.g. from a newer version.
+    """
+    settings: ModelSettings = _from_plain(stored)
+    return settings
+
+
+def _to_plain(value: Any) -> Any:
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    return {"kind": type(value).__name__} | {
+        f.name: _to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)
+    }
+
+
+def _from_plain(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    kind = _KINDS.get(value["kind"])
+    if kind is None:
+        raise ValueError(f"unknown model settings {value['kind']!r} (known: {', '.join(_KINDS)})")
+    return kind(**{name: _from_plain(v) for name, v in value.items() if name != "kind"})

@@ -58,7 +58,7 @@ class Diffusion:
 
 
 class DiffusionModel(GenerativeModel):
-    r"""Denoiser :math:`D(x; \sigma) = c_\mathrm{skip} x + c_\mathrm{out} F(c_\mathrm{in} x, c_\mathrm{noise})`, eq. (7)."""
+    r"""Denoiser :math:`D(x; \sigma)` with the preconditioning of eq. (7)."""
 
     sigma_data: Tensor
     binary: Tensor

@@ -1,0 +1,169 @@
+"""A surrogate's folder on disk: one JSON file and one safetensors file, no pickle.
+
+``surrogate.json`` holds the SHA-256 of ``weights.safetensors`` and of its own content, so that a
+file that was altered or left from another training is noticed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from physgen.files.atomic import atomic_directory
+from physgen.models import settings_from_dict as known_settings_from_dict
+from physgen.models import settings_to_dict
+from physgen.models.base import ModelSettings
+
+__all__ = ["SurrogateFileError", "read_folder", "versions", "write_folder"]
+
+FORMAT_VERSION = 1
+DESCRIPTION = "surrogate.json"
+WEIGHTS = "weights.safetensors"
+
+
+class SurrogateFileError(ValueError):
+    """A surrogate folder is damaged, altered, or of a newer format."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a surrogate was made with."""
+    import physgen
+
+    return {
+        "physgen": physgen.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def write_folder(
+    path: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    """Write both files into a new folder that takes the place of an old surrogate."""
+    if path.exists() and not _is_ours(path):
+        raise FileExistsError(
+            f"cannot write the surrogate to {path}: it exists and is not a surrogate folder; "
+            "choose another name"
+        )
+    weights = save_tensors({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
+    content = {**description, "weights_sha256": hashlib.sha256(weights).hexdigest()}
+    document = {
+        "physgen_surrogate": FORMAT_VERSION,
+        "content_sha256": _digest(content),
+        **content,
+    }
+    with atomic_directory(path) as folder:
+        (folder / WEIGHTS).write_bytes(weights)
+        (folder / DESCRIPTION).write_text(json.dumps(document, indent=1, allow_nan=True))
+
+
+def read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read and check both files."""
+    document = _read_description(path)
+    weights = _read_file(path, WEIGHTS).read_bytes()
+    if hashlib.sha256(weights).hexdigest() != document.get("weights_sha256"):
+        raise SurrogateFileError(
+            f"{path / WEIGHTS} is not the file that {DESCRIPTION} was written with (its SHA-256 "
+            "differs): it is damaged, altered or from another training; restore the folder from a "
+            "copy or train again"
+        )
+    try:
+        return document, load_tensors(weights)
+    except SafetensorError as error:
+        raise SurrogateFileError(f"{path / WEIGHTS} is damaged: {error}") from error
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise FileNotFoundError(f"there is no surrogate folder {path}")
+    try:
+        document = json.loads(_read_file(path, DESCRIPTION).read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SurrogateFileError(f"{path / DESCRIPTION} is damaged: {error}") from error
+    version = document.get("physgen_surrogate") if isinstance(document, dict) else None
+    if not isinstance(version, int):
+        raise SurrogateFileError(f"{path / DESCRIPTION} does not describe a physgen surrogate")
+    if version > FORMAT_VERSION:
+        made_with = document.get("info", {}).get("versions", {}).get("physgen", "a newer physgen")
+        raise SurrogateFileError(
+            f"{path} has format version {version}, but this physgen reads up to "
+            f"{FORMAT_VERSION}; it was made with physgen {made_with}: upgrade physgen"
+        )
+    content = {
+        k: v for k, v in document.items() if k not in ("physgen_surrogate", "content_sha256")
+    }
+    if _digest(content) != document.get("content_sha256"):
+        raise SurrogateFileError(
+            f"{path / DESCRIPTION} was altered after it was written (its SHA-256 differs); "
+            "restore the folder from a copy or train again"
+        )
+    return document
+
+
+def _read_file(path: Path, name: str) -> Path:
+    if not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file; a surrogate is a folder with {DESCRIPTION}")
+    if not (path / name).is_file():
+        raise FileNotFoundError(
+            f"{path} has no {name}; a surrogate folder holds {DESCRIPTION} and {WEIGHTS}"
+        )
+    return path / name
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_dir() and {p.name for p in path.iterdir()} <= {DESCRIPTION, WEIGHTS}
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    # through JSON once, so that tuples and lists, ints and floats hash as they are read back
+    return hashlib.sha256(
+        json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode()
+    ).hexdigest()
+
+
+def model_to_dict(settings: ModelSettings | None, model: nn.Module) -> dict[str, Any]:
+    """Description of the model: its settings, or the class name of a user's own module."""
+    if settings is None or not dataclasses.is_dataclass(settings):
+        kind = type(settings or model)
+        return {"own_class": f"{kind.__module__}.{kind.__qualname__}"}
+    return settings_to_dict(settings)
+
+
+def settings_from_dict(stored: Mapping[str, Any], model: nn.Module | None) -> ModelSettings | None:
+    """Settings of a model of ours; None if the user hands over the module."""
+    if "own_class" not in stored:
+        return known_settings_from_dict(stored)
+    if model is None:
+        raise SurrogateFileError(
+            f"this surrogate was fitted with the module {stored['own_class']}, whose code is not "
+            "stored; build it and call Surrogate.load(path, model=module)"
+        )
+    return None
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what a malformed description causes into a sentence."""
+    try:
+        yield
+    except SurrogateFileError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise SurrogateFileError(
+            f"{path} does not describe a surrogate that this physgen can rebuild "
+            f"({type(error).__name__}: {error})"
+        ) from error

@@ -1,0 +1,437 @@
+"""Surrogate: a simulator learned from events.
+
+It is made by :meth:`Surrogate.fit`, called like any simulator, and is the only thing that is saved
+and loaded. On disk it is a folder: ``surrogate.json`` says everything in words and numbers,
+``weights.safetensors`` holds the network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from physgen import storage
+from physgen.events import Events
+from physgen.models.base import ModelSettings, TensorSpec
+from physgen.preprocessing import Preprocessor
+from physgen.random import PhiloxRandom, Rng, as_generator, as_seed, seeded_layers
+from physgen.schema import Schema, SchemaError, no_such_field
+from physgen.training import History, Progress, TrainingConfig, train
+from physgen.transforms import Array, Transform
+
+__all__ = ["ConditionError", "Simulator", "Surrogate"]
+
+logger = logging.getLogger(__name__)
+
+# Events are always made in whole blocks, aligned to the event number: a matrix product of another
+# height may round differently, and event i must not depend on how many are asked for.
+BLOCK_CPU = 256
+BLOCK_CUDA = 16_384
+
+
+class ConditionError(ValueError):
+    """A condition is missing, has the wrong length or lies outside the trained range."""
+
+
+class Simulator(Protocol):
+    """Makes events; surrogates and exact simulators alike."""
+
+    @property
+    def schema(self) -> Schema:
+        """Schema of the events that come out."""
+        ...
+
+    def __call__(
+        self, n_events: int, conditions: Mapping[str, Any] | None = None, *, rng: Rng
+    ) -> Events:
+        """Make ``n_events`` events under these conditions."""
+        ...
+
+
+class Surrogate:
+    """A generative model with the schema and the transforms of the events it learned from.
+
+    Attributes
+    ----------
+    schema : Schema
+        Of the events that it makes: the fields that it was fitted to.
+    settings : dataclass or None
+        Settings of the model; None for a module of the user's own.
+    history : History
+        Losses along the training.
+    info : dict
+        Where it comes from: versions, seed, training settings, number and hash of the events.
+
+    Examples
+    --------
+    >>> import physgen as pg
+    >>> x = np.random.default_rng(0).normal(size=500)
+    >>> truth = pg.Events.from_dict({"x": x, "y": x + 1.0})
+    >>> surrogate = pg.Surrogate.fit(truth, pg.Diffusion(n_hidden=16), steps=20, rng=1)
+    >>> len(surrogate(10, rng=2))
+    10
+    """
+
+    def __init__(
+        self,
+        *,
+        preprocessor: Preprocessor,
+        model: nn.Module,
+        settings: ModelSettings | None,
+        ranges: Mapping[str, tuple[float, float]],
+        mean_weight: float = 1.0,
+        history: History | None = None,
+        info: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.preprocessor, self.model, self.settings = preprocessor, model.eval(), settings
+        self.schema = preprocessor.schema
+        self.ranges = dict(ranges)
+        self.mean_weight = mean_weight
+        self.history = history or History()
+        self.info = dict(info or {})
+
+    @classmethod
+    def fit(
+        cls,
+        events: Events,
+        model: ModelSettings | nn.Module,
+        *,
+        fields: Iterable[str] | None = None,
+        conditions: Iterable[str] | None = None,
+        transforms: Mapping[str, Transform] | None = None,
+        epochs: float | None = None,
+        steps: int | None = None,
+        budget: str | float | None = None,
+        training: TrainingConfig | None = None,
+        rng: Rng,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Surrogate:
+        """Train a surrogate on events.
+
+        Parameters
+        ----------
+        events : Events
+            The truth, with at least 10 events; weights count, also negative ones.
+        model : settings or nn.Module
+            ``pg.Diffusion()``, ``pg.GAN()``, ...; or a module of your own with ``loss`` and
+            ``sample`` as in :class:`physgen.models.base.GenerativeModel`.
+        fields : iterable of str, optional
+            Columns to use; all by default. Conditions and the weight are kept in any case.
+        conditions : iterable of str, optional
+            Columns that are given, not generated; by default those that the schema says.
+        transforms : mapping of str to Transform, optional
+            Transforms by field in place of the chosen ones.
+        epochs, steps, budget : optional
+            How long to train, one of the three; ``budget`` in wall seconds, e.g. ``"60s"``.
+        training : TrainingConfig, optional
+            Batch size, learning-rate schedule, device, ...
+        rng : int or torch.Generator
+            Seed of the initial weights, the batches and the noise.
+        progress : callable, optional
+            Called with a :class:`~physgen.training.Progress` a few times a second.
+
+        Returns
+        -------
+        Surrogate
+
+        Raises
+        ------
+        SchemaError, ValueError
+            If the events or the fields do not serve; the message says why and what to do.
+        """
+        config = _with_budget(training or TrainingConfig(), epochs, steps, budget)
+        events = _training_events(events, fields, conditions)
+        seed = as_seed(rng)
+        preprocessor = Preprocessor.fit(events, transforms)
+        noise = PhiloxRandom(seed, torch.arange(len(events)), stream=1)
+        x, condition = preprocessor.forward(events, rng=noise)
+        module, settings = _build(model, preprocessor.spec, seed)
+        weight = None
+        if events.schema.weight is not None:
+            weight = torch.from_numpy(events.weights)
+        history = train(
+            module, x, condition, weight=weight, config=config,
+            rng=as_generator(seed), progress=progress,
+        )  # fmt: skip
+        return cls(
+            preprocessor=preprocessor,
+            model=module,
+            settings=settings,
+            ranges={n: _range(events[n]) for n in events.schema.with_role("condition")},
+            mean_weight=float(events.weights.mean()),
+            history=history,
+            info={
+                "n_events": len(events),
+                "events_sha256": _hash_of(events),
+                "seed": seed,
+                "training": dataclasses.asdict(config),
+                "versions": storage.versions(),
+            },
+        )
+
+    def __call__(
+        self,
+        n_events: int,
+        conditions: Mapping[str, Any] | Events | None = None,
+        *,
+        rng: Rng,
+        extrapolate: bool = False,
+        first_event: int = 0,
+    ) -> Events:
+        """Make events with the schema of the truth.
+
+        Parameters
+        ----------
+        n_events : int
+            How many.
+        conditions : mapping of str to array or number, or Events
+            For each condition ``n_events`` values in the unit of the file, or one for all events.
+        rng : int or torch.Generator
+            Seed. Event i depends only on (seed, i) and its conditions.
+        extrapolate : bool, default False
+            Accept conditions outside the trained range; the schema of the events says so.
+        first_event : int, default 0
+            Number of the first event, so that jobs can share one sample.
+
+        Returns
+        -------
+        Events
+            A weight column, if the truth had one, holds the mean weight of the truth.
+
+        Raises
+        ------
+        ConditionError
+            If conditions are missing, of the wrong length, or outside the trained range.
+        """
+        if n_events < 1:
+            raise ValueError(f"n_events must be at least 1, got {n_events}")
+        given, outside = self._conditions(n_events, conditions, extrapolate)
+        seed = as_seed(rng)
+        x = self._sample(n_events, given, seed, first_event)
+        columns = self.preprocessor.inverse(x, given)
+        if self.schema.weight is not None:
+            columns[self.schema.weight] = np.full(n_events, self.mean_weight)
+        schema = self.schema
+        if outside:
+            marked = {**schema.conventions, "extrapolated": ", ".join(outside)}
+            schema = dataclasses.replace(schema, conventions=marked)
+        return Events(schema, {name: columns[name] for name in schema.names})
+
+    def _conditions(
+        self, n_events: int, conditions: Mapping[str, Any] | Events | None, extrapolate: bool
+    ) -> tuple[dict[str, Array], list[str]]:
+        """Checked conditions in the type of their fields, and those outside the trained range."""
+        names = self.schema.with_role("condition")
+        given = dict(conditions.to_dict() if isinstance(conditions, Events) else conditions or {})
+        if isinstance(conditions, Events):
+            given = {n: c for n, c in given.items() if n in names}
+        for name in given:
+            if name not in names:
+                raise ConditionError(
+                    no_such_field(name, names, "the conditions of this surrogate")
+                )
+        missing = [f"{n} ({_span(self.ranges[n])})" for n in names if n not in given]
+        if missing:
+            raise ConditionError(
+                f"this surrogate needs the condition(s) {', '.join(missing)}; give them as "
+                "surrogate(n, {'name': values}, rng=...)"
+            )
+        checked = {n: self._one_condition(n, given[n], n_events) for n in names}
+        outside = [n for n in names if not _inside(checked[n], self.ranges[n]).all()]
+        for name in outside:
+            self._report_outside(name, checked[name], extrapolate)
+        return checked, outside
+
+    def _one_condition(self, name: str, values: Any, n_events: int) -> Array:
+        array = np.asarray(values)
+        if array.ndim == 0:
+            array = np.full(n_events, array)
+        if array.shape != (n_events,):
+            raise ConditionError(
+                f"condition {name!r} has shape {array.shape}, but {n_events} events were asked "
+                "for; give one value per event or one number"
+            )
+        if not np.isfinite(array).all():
+            raise ConditionError(f"condition {name!r} has non-finite values")
+        return array.astype(self.schema[name].dtype)
+
+    def _report_outside(self, name: str, values: Array, extrapolate: bool) -> None:
+        n_outside = int((~_inside(values, self.ranges[name])).sum())
+        text = (
+            f"{n_outside} of {len(values)} values of the condition {name!r} lie outside the "
+            f"trained range {_span(self.ranges[name])} (they span {_span(_range(values))})"
+        )
+        if not extrapolate:
+            raise ConditionError(f"{text}; pass extrapolate=True to accept that")
+        logger.warning("%s; extrapolating", text)
+
+    def _sample(self, n_events: int, given: dict[str, Array], seed: int, first: int) -> Tensor:
+        device = next(self.model.parameters()).device
+        block = BLOCK_CUDA if device.type == "cuda" else BLOCK_CPU
+        parts = []
+        for start in range(first - first % block, first + n_events, block):
+            # rows before the first and after the last event are made and thrown away
+            rows = np.clip(np.arange(start, start + block) - first, 0, n_events - 1)
+            numbers = torch.arange(start, start + block, device=device)
+            condition = self.preprocessor.condition(
+                {name: values[rows] for name, values in given.items()},
+                block,
+                rng=PhiloxRandom(seed, numbers, stream=1),
+            ).to(device)
+            x = self.model.sample(block, condition, rng=PhiloxRandom(seed, numbers))  # type: ignore[operator]  # nn.Module hides methods
+            low, high = max(first - start, 0), min(first + n_events - start, block)
+            parts.append(x[low:high].cpu())
+        return torch.cat(parts)
+
+    def to(self, device: str | torch.device) -> Surrogate:
+        """Move the model; events are made there and come back as numpy columns."""
+        self.model.to(device)
+        return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the surrogate to a folder, whole or not at all.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder exists and is not a surrogate; nothing in it is touched.
+        """
+        storage.write_folder(Path(path), self._description(), self.model.state_dict())
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "schema": self.schema.to_dict(),
+            "model": storage.model_to_dict(self.settings, self.model),
+            "preprocessor": self.preprocessor.to_dict(),
+            "condition_ranges": {name: list(span) for name, span in self.ranges.items()},
+            "mean_weight": self.mean_weight,
+            "info": self.info,
+            "history": self.history.to_dict(),
+        }
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], model: nn.Module | None = None) -> Surrogate:
+        """Read a surrogate; it makes the same events as before, bit for bit, on the same machine.
+
+        Parameters
+        ----------
+        path : str or path
+            Folder written by :meth:`save`.
+        model : nn.Module, optional
+            For a surrogate of a module of your own: the module, whose weights are filled in.
+
+        Raises
+        ------
+        FileNotFoundError, SurrogateFileError
+            If a file is missing, damaged, altered, or of a newer format.
+        """
+        stored, tensors = storage.read_folder(Path(path))
+        with storage.explained(Path(path)):
+            schema = Schema.from_dict(stored["schema"])
+            preprocessor = Preprocessor.from_dict(stored["preprocessor"], schema)
+            settings = storage.settings_from_dict(stored["model"], model)
+            module = model if settings is None else _build(settings, preprocessor.spec, 0)[0]
+            if module is None:
+                raise ValueError("no module")
+            module.load_state_dict(tensors)
+            return cls(
+                preprocessor=preprocessor,
+                model=module,
+                settings=settings,
+                ranges={n: (low, high) for n, (low, high) in stored["condition_ranges"].items()},
+                mean_weight=stored["mean_weight"],
+                history=History(**stored["history"]),
+                info=stored["info"],
+            )
+
+    def __repr__(self) -> str:
+        kind = type(self.settings or self.model).__name__
+        conditions = self.schema.with_role("condition")
+        given = f" given {', '.join(conditions)}" if conditions else ""
+        made = [n for n in self.schema.names if n not in conditions]
+        return f"Surrogate({kind}: {', '.join(made)}{given})"
+
+
+def _with_budget(
+    config: TrainingConfig, epochs: float | None, steps: int | None, budget: str | float | None
+) -> TrainingConfig:
+    given = {"epochs": epochs, "steps": steps, "budget": budget}
+    if all(value is None for value in given.values()):
+        return config if config.has_budget else dataclasses.replace(config, steps=5000)
+    return dataclasses.replace(config, **given)  # type: ignore[arg-type]  # the three are as declared
+
+
+def _training_events(
+    events: Events, fields: Iterable[str] | None, conditions: Iterable[str] | None
+) -> Events:
+    if isinstance(conditions, str) or isinstance(fields, str):
+        raise TypeError("fields and conditions are lists of names, e.g. conditions=['njet']")
+    schema = events.schema.with_roles(conditions=conditions)
+    events = events.replace_schema(schema)
+    if fields is not None:
+        always = (*(conditions or ()), *schema.with_role("weight"))
+        kept = schema.select({*fields, *always}).names
+        events = events[[n for n in schema.names if n in kept]]
+    for name in schema.with_role("condition"):
+        if schema[name].jagged or schema[name].shape:
+            raise SchemaError(f"the condition {name!r} must be one number per event")
+    if len(events) < 10:
+        raise SchemaError(f"{len(events)} events are too few to learn from; give at least 10")
+    events.check_finite()
+    return events
+
+
+def _build(
+    model: ModelSettings | nn.Module, spec: TensorSpec, seed: int
+) -> tuple[nn.Module, ModelSettings | None]:
+    if isinstance(model, nn.Module):
+        for method in ("loss", "sample"):
+            if not callable(getattr(model, method, None)):
+                raise TypeError(
+                    f"{type(model).__name__} has no method {method!r}; a model of your own needs "
+                    "loss(x, condition, *, player, rng) and sample(n_events, condition, *, rng)"
+                )
+        return model, None
+    if isinstance(model, type) or not hasattr(model, "build"):
+        raise TypeError(
+            f"model must be settings such as pg.Diffusion() or an nn.Module, got {model!r}"
+        )
+    with seeded_layers(seed):
+        return model.build(spec), model
+
+
+def _range(values: Array) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
+
+
+def _span(span: tuple[float, float]) -> str:
+    return f"{span[0]:g} to {span[1]:g}"
+
+
+def _inside(values: Array, span: tuple[float, float]) -> Array:
+    # a float32 that went through JSON and back is exactly itself, so no tolerance is needed
+    inside: Array = (values >= span[0]) & (values <= span[1])
+    return inside
+
+
+def _hash_of(events: Events) -> str:
+    digest = hashlib.sha256()
+    for f in events.schema:
+        digest.update(f.name.encode())
+        if f.jagged:
+            import awkward as ak
+
+            digest.update(np.ascontiguousarray(events.multiplicity(f.name)).tobytes())
+            digest.update(ak.flatten(events[f.name]).to_numpy().tobytes())
+        else:
+            digest.update(np.ascontiguousarray(events[f.name]).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,126 @@
+"""Transforms of columns with repeating values: charges, counts, spikes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from physgen.random import Random
+from physgen.transforms.base import Array, Columns, midway, uniform
+from physgen.transforms.continuous import Linear, Log, Quantile, Standardize, smooth
+
+__all__ = ["Binary", "Categories", "Integer", "Spike"]
+
+
+@dataclass(frozen=True)
+class Binary:
+    """Two values, entry by entry: the smaller is -1, the larger +1. Charges and spins."""
+
+    values: tuple[float, float] = (-1.0, 1.0)
+    shape: tuple[int, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def binary(self) -> tuple[bool, ...]:
+        return (True,) * int(np.prod(self.shape))
+
+    def fit(self, values: Array, others: Columns) -> Binary:
+        found = np.unique(values)
+        if len(found) > 2:
+            raise ValueError(f"Binary needs two values, but the column has {len(found)}")
+        low, high = (found[0], found[-1]) if len(found) == 2 else self.values
+        return Binary((float(low), float(high)), values.shape[1:])
+
+    def forward(self, values: Array, others: Columns, rng: Random) -> Array:
+        return np.where(values.reshape(len(values), -1) == self.values[1], 1.0, -1.0)
+
+    def inverse(self, features: Array, others: Columns) -> Array:
+        values = np.where(features > 0, self.values[1], self.values[0])
+        return values.reshape(len(features), *self.shape)
+
+
+@dataclass(frozen=True)
+class Categories:
+    """One feature per value: +1 for the value of the event, -1 for the others."""
+
+    values: tuple[float, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def binary(self) -> tuple[bool, ...]:
+        return (True,) * len(self.values)
+
+    def fit(self, values: Array, others: Columns) -> Categories:
+        return Categories(tuple(np.unique(values).astype(float).tolist()))
+
+    def forward(self, values: Array, others: Columns, rng: Random) -> Array:
+        nearest = np.abs(values[:, None] - np.array(self.values)).argmin(axis=1)
+        return np.where(nearest[:, None] == np.arange(len(self.values)), 1.0, -1.0)
+
+    def inverse(self, features: Array, others: Columns) -> Array:
+        return np.array(self.values)[features.argmax(axis=1)]
+
+
+@dataclass(frozen=True)
+class Integer:
+    """Many integers: each is spread uniformly over its unit interval, then standardized.
+
+    A single number per event goes through the normal score; arrays (pixels) are scaled linearly.
+    """
+
+    low: int = 0
+    high: int = 0
+    shape: tuple[int, ...] = ()
+    inner: Quantile | Standardize = Quantile()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def binary(self) -> tuple[bool, ...]:
+        return self.inner.binary
+
+    def fit(self, values: Array, others: Columns) -> Integer:
+        low, high = int(values.min()), int(values.max())
+        spread = values.astype(np.float64) + midway(values.shape)
+        inner: Quantile | Standardize = Standardize() if values.ndim > 1 else Quantile()
+        return Integer(low, high, values.shape[1:], inner.fit(spread, others))
+
+    def forward(self, values: Array, others: Columns, rng: Random) -> Array:
+        spread = values + uniform(rng, values.shape)
+        return self.inner.forward(spread, others, rng)
+
+    def inverse(self, features: Array, others: Columns) -> Array:
+        return np.clip(np.floor(self.inner.inverse(features, others)), self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Spike:
+    """A continuous column with one value that repeats (``ht = 0``): a flag and the rest.
+
+    The first feature is +1 at the spike and -1 elsewhere; the second stands for the rest,
+    and is 0 at the spike.
+    """
+
+    value: float = 0.0
+    inner: Linear | Log = Linear()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def binary(self) -> tuple[bool, ...]:
+        return (True, *self.inner.binary)
+
+    def fit(self, values: Array, others: Columns) -> Spike:
+        rest = values[values != self.value]
+        return Spike(self.value, smooth(rest).fit(rest, others))
+
+    def forward(self, values: Array, others: Columns, rng: Random) -> Array:
+        at_spike = values == self.value
+        features = np.zeros((len(values), 2))
+        features[:, 0] = np.where(at_spike, 1.0, -1.0)
+        features[~at_spike, 1:] = self.inner.forward(values[~at_spike], others, rng)
+        return features
+
+    def inverse(self, features: Array, others: Columns) -> Array:
+        return np.where(
+            features[:, 0] > 0, self.value, self.inner.inverse(features[:, 1:], others)
+        )
