@@ -292,6 +292,35 @@ class Surrogate:
             parts.append(x[low:high].cpu())
         return torch.cat(parts)
 
+    def describe(self) -> str:
+        """Say in a few lines what it makes, from what it learned and how."""
+        info, training = self.info, self.info.get("training", {})
+        spans = [f"  {n}: {_span(span)}" for n, span in self.ranges.items()]
+        used = ", ".join(
+            f"{k} {training[k]}" for k in ("epochs", "steps", "budget") if training.get(k)
+        )
+        settings = storage.model_to_dict(self.settings, self.model)
+        losses = [
+            f"  {player}: {values[-1]:.4g}"
+            + (
+                f" (held out {held_out[-1]:.4g})"
+                if (held_out := self.history.validation.get(player))
+                else ""
+            )
+            for player, values in self.history.losses.items()
+        ]
+        versions = ", ".join(f"{k} {v}" for k, v in info.get("versions", {}).items())
+        lines = [
+            repr(self),
+            *(["conditions and their trained ranges:", *spans] if spans else []),
+            f"model: {', '.join(f'{k} {v}' for k, v in settings.items())}",
+            f"trained on {info.get('n_events', 0):,} events, seed {info.get('seed')} ({used})",
+            "last loss:", *losses,
+            f"made with {versions}",
+            *self.history.messages,
+        ]  # fmt: skip
+        return "\n".join(lines)
+
     def to(self, device: str | torch.device) -> Surrogate:
         """Move the model; events are made there and come back as numpy columns."""
         self.model.to(device)

@@ -142,7 +142,9 @@ class Log(_OneReal):
     Parameters
     ----------
     pole : float, optional
-        By default the point beyond the short tail that leaves the logarithm without skewness.
+        By default 0 for a positive column whose plain logarithm is not very skewed (momenta and
+        energies, which multiply in invariant masses), and else the point beyond the short tail
+        that leaves the logarithm without skewness.
     """
 
     pole: float | None = None
@@ -152,7 +154,7 @@ class Log(_OneReal):
     def fit(self, values: Array, others: Columns) -> Log:
         data = values.astype(np.float64)
         sign = 1.0 if self.pole is not None or skew(data) >= 0 else -1.0
-        pole = sign * _pole_without_skew(sign * data) if self.pole is None else self.pole
+        pole = sign * _natural_pole(sign * data) if self.pole is None else self.pole
         if (sign * (data - pole)).min() <= 0:
             raise ValueError(
                 f"Log(pole={pole:g}) needs values above the pole, but the smallest is "
@@ -177,6 +179,12 @@ def _fold(values: Array, low: float, high: float) -> Array:
     folded = np.where(values < low, 2 * low - values, values)
     folded = np.where(folded > high, 2 * high - folded, folded)
     return np.clip(folded, low, high)
+
+
+def _natural_pole(data: Array) -> float:
+    if data.min() > 0 and abs(float(skew(np.log(data)))) < 1.0:
+        return 0.0
+    return _pole_without_skew(data)
 
 
 def _pole_without_skew(data: Array) -> float:
