@@ -97,6 +97,9 @@ class Events:
         """Entries per event of a jagged field, int64 of shape (n_events,)."""
         import awkward as ak
 
+        layout = self._columns[name].layout
+        if isinstance(layout, ak.contents.ListOffsetArray):  # ak.num is five times slower
+            return np.diff(np.asarray(layout.offsets.data)).astype(np.int64, copy=False)
         return np.asarray(ak.num(self._columns[name], axis=1), dtype=np.int64)
 
     def __len__(self) -> int:

@@ -99,7 +99,8 @@ def nonfinite_events(column: Any) -> np.ndarray:
 def _all_finite(values: np.ndarray) -> bool:
     if values.dtype.kind != "f":
         return True
-    # one pass without a temporary: a NaN or infinity never leaves a sum finite, and a sum that
-    # overflows by itself only costs the second, exact pass
+    flat = values.reshape(-1)
+    # one pass without a temporary: a NaN or infinity never leaves the sum of squares finite, and
+    # a sum that overflows by itself only costs the second, exact pass
     with np.errstate(all="ignore"):
-        return bool(np.isfinite(values.sum())) or bool(np.isfinite(values).all())
+        return bool(np.isfinite(np.dot(flat, flat))) or bool(np.isfinite(flat).all())

@@ -112,6 +112,7 @@ def _conventions(file: h5py.File, stored: Schema | None) -> dict[str, str]:
 
 def _own(datasets: Mapping[str, h5py.Dataset], schema: Schema, path: Path) -> dict[str, Column]:
     columns = {}
+    shared: dict[int, _Offsets] = {}
     for field in schema:
         parts = (
             [f"{field.name}/content", f"{field.name}/offsets"] if field.jagged else [field.name]
@@ -123,9 +124,10 @@ def _own(datasets: Mapping[str, h5py.Dataset], schema: Schema, path: Path) -> di
                 "incomplete, so make it again"
             )
         if field.jagged:
-            columns[field.name] = _jagged_column(
-                field, datasets[parts[0]], datasets[parts[1]], path
-            )
+            content, dataset = datasets[parts[0]], datasets[parts[1]]
+            address = h5py.h5o.get_info(dataset.id).addr
+            offsets = shared.setdefault(address, _Offsets(dataset, path))
+            columns[field.name] = _jagged_column(field, content, offsets, path)
         else:
             columns[field.name] = _checked_column(field, datasets[field.name], path)
     return columns
@@ -141,35 +143,52 @@ def _checked_column(field: Field, dataset: h5py.Dataset, path: Path) -> Column:
     return dataset_column(field, dataset, path)
 
 
-def _jagged_column(
-    field: Field, content: h5py.Dataset, offsets: h5py.Dataset, path: Path
-) -> Column:
-    for dataset in (content, offsets):
-        check_written(dataset, path)
-    if content.dtype.name != field.dtype or offsets.dtype.kind not in "iu" or not len(offsets):
-        raise OSError(f"field {field.name!r} of {path} has datasets of a wrong type")
+def _jagged_column(field: Field, content: h5py.Dataset, offsets: _Offsets, path: Path) -> Column:
+    check_written(content, path)
+    if content.dtype.name != field.dtype or content.ndim != 1:
+        raise OSError(
+            f"dataset {content.name!r} of {path} is no list of {field.dtype}, as its schema says"
+        )
 
-    def bounds(start: int, stop: int) -> np.ndarray:
-        with damaged(path, f"dataset {offsets.name!r}"):
-            edges = offsets[start : stop + 1].astype(np.int64)
-        if edges[0] < 0 or (np.diff(edges) < 0).any() or edges[-1] > len(content):
+    def read(start: int, stop: int) -> Any:
+        edges = offsets.read(start, stop)
+        if edges[-1] > len(content):
             raise OSError(
-                f"the offsets of field {field.name!r} in {path} do not increase from 0 to "
-                f"{len(content)}; the file is damaged, so copy or make it again"
+                f"the offsets of field {field.name!r} in {path} go up to {edges[-1]}, and it has "
+                f"{len(content)} values; the file is damaged, so copy or make it again"
+            )
+        with damaged(path, f"dataset {content.name!r}"):
+            values = content[edges[0] : edges[-1]]
+        return jagged(values, edges - edges[0] if edges[0] else edges)
+
+    def n_bytes(start: int, stop: int) -> int:
+        return offsets.n_entries(start, stop) * content.dtype.itemsize + (stop - start) * 8
+
+    return Column(field, len(offsets.dataset) - 1, read, n_bytes)
+
+
+class _Offsets:
+    """Offsets of jagged fields; the fields of a collection share one dataset, and so one array."""
+
+    def __init__(self, dataset: h5py.Dataset, path: Path) -> None:
+        check_written(dataset, path)
+        if dataset.dtype.kind not in "iu" or dataset.ndim != 1 or not len(dataset):
+            raise OSError(f"the offsets {dataset.name!r} of {path} are no list of integers")
+        self.dataset, self._path = dataset, path
+        self.read = lru_cache(maxsize=1)(self._read)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        with damaged(self._path, f"dataset {self.dataset.name!r}"):
+            edges = self.dataset[start : stop + 1].astype(np.int64, copy=False)
+        if edges[0] < 0 or (edges[1:] < edges[:-1]).any():
+            raise OSError(
+                f"the offsets {self.dataset.name!r} of {self._path} do not increase from 0; the "
+                "file is damaged, so copy or make it again"
             )
         return edges
 
-    def read(start: int, stop: int) -> Any:
-        edges = bounds(start, stop)
-        with damaged(path, f"dataset {content.name!r}"):
-            values = content[edges[0] : edges[-1]]
-        return jagged(values, edges - edges[0])
-
-    def n_bytes(start: int, stop: int) -> int:
-        first, last = int(offsets[start]), int(offsets[stop])
-        return (last - first) * content.dtype.itemsize + (stop - start) * 8
-
-    return Column(field, len(offsets) - 1, read, n_bytes)
+    def n_entries(self, start: int, stop: int) -> int:
+        return int(self.dataset[stop]) - int(self.dataset[start])
 
 
 def _plain(
@@ -256,8 +275,16 @@ def write(path: Path, events: Events, *, layout: str | None, compression: str | 
             return
         for field in events.schema:
             if field.jagged:
-                content, offsets = jagged_parts(events[field.name])
-                create_dataset(file, f"{field.name}/content", content, method)
-                create_dataset(file, f"{field.name}/offsets", offsets, method)
+                _write_jagged(file, field, events, method)
             else:
                 create_dataset(file, field.name, events[field.name], method)
+
+
+def _write_jagged(file: h5py.File, field: Field, events: Events, compression: str) -> None:
+    content, offsets = jagged_parts(events[field.name])
+    create_dataset(file, f"{field.name}/content", content, compression)
+    first = events.schema.collections[field.collection][0]
+    if first == field.name:
+        create_dataset(file, f"{field.name}/offsets", offsets, compression)
+    else:  # a second name of the same dataset: one multiplicity per collection
+        file[f"{field.name}/offsets"] = file[f"{first}/offsets"]

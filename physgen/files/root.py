@@ -47,16 +47,13 @@ def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source
     _check_complete(path)
     with contextlib.ExitStack() as resources:
         with damaged(path, "the header"):
-            # a dict, since uproot reads a colon in a plain string as 'file:object'; without the
-            # caches, which would keep up to 100 MB of arrays alive beside ours
-            file = uproot.open({str(path): None}, object_cache=None, array_cache=None)
-            resources.enter_context(file)
+            file = resources.enter_context(_opened(path))
             found = _trees(file)
         name = _choose(found, tree, path)
         with damaged(path, f"tree {name!r}"):
             opened = file[name]
             stored = _stored_schema(file, name, path)
-            sizes = {other: _n_entries(file, other) for other in found}
+            sizes = {n: int((opened if n == name else file[n]).num_entries) for n in found}
         kind = _KINDS[found[name]]
         with damaged(path, f"the columns of tree {name!r}"):
             columns, hidden, left_out = kind.columns(opened, path, stored)
@@ -71,6 +68,18 @@ def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source
             tree=name,
             resources=resources.pop_all(),
         )
+
+
+def _opened(path: Path) -> Any:
+    """Open without uproot's caches (up to 100 MB of arrays beside ours) and its event loop."""
+    # a dict, since uproot reads a colon in a plain string as 'file:object'
+    return uproot.open(
+        {str(path): None},
+        object_cache=None,
+        array_cache=None,
+        handler=uproot.MultithreadedFileSource,
+        num_workers=1,
+    )
 
 
 def _check_complete(path: Path) -> None:
@@ -96,10 +105,6 @@ def _trees(file: Any) -> dict[str, str]:
     """Class of each tree by its name; of several cycles of a name ROOT itself takes the last."""
     classes = file.classnames(recursive=True, cycle=False)
     return {name: kind for name, kind in classes.items() if kind in _KINDS}
-
-
-def _n_entries(file: Any, name: str) -> int:
-    return int(file[name].num_entries)
 
 
 def _choose(found: dict[str, str], tree: str | None, path: Path) -> str:

@@ -18,8 +18,8 @@ from physgen.schema import Field, Schema
 __all__ = ["collection_of", "columns", "group_vectors", "unit_in"]
 
 _UNIT = re.compile(r"\[\s*([kMGT]?eV(?:/c(?:\^?2)?)?|m?rad|[mcµun]?m|[mnpuµ]?s)\s*\]")
-# how uproot and old Fortran-like trees spell the type in the title: "Jet_pt[nJet]/F"
-_LEAF_TITLE = re.compile(r"\S+/[A-Za-z]$")
+# titles that only repeat name and type: "Jet_pt[nJet]/F"
+_LEAF_TITLE = re.compile(r".+/[A-Za-z]")
 _WEIGHTS = {"weight", "eventweight", "event_weight", "genweight", "mcweight", "mc_weight"}
 _N_PROBED = 1000
 
@@ -74,7 +74,7 @@ def _column(name: str, branch: Any, n_events: int, path: Path) -> Column | str:
         return f"type {branch.typename}; physgen holds numbers and lists of numbers"
     dtype, shape = _dtype_and_shape(content)
     if dtype.names is not None:
-        return f"a structure of {', '.join(dtype.names)}; physgen holds numbers"
+        return f"type {branch.typename}, several numbers in one; physgen holds numbers"
     if dtype.kind not in "biuf":
         return f"type {branch.typename}; physgen holds numbers"
     if is_jagged and shape:
@@ -160,7 +160,7 @@ def unit_in(title: str) -> str:
 
 def _description(branch: Any) -> str:
     title = str(branch.title).strip()
-    return "" if title == branch.name or _LEAF_TITLE.match(title) else title
+    return "" if title == branch.name or _LEAF_TITLE.fullmatch(title) else title
 
 
 def _with_weight(found: Columns) -> Columns:
