@@ -1,0 +1,158 @@
+"""Which transform a column gets, decided from what its values look like."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+from scipy.stats import chisquare
+
+from physgen.schema import Field, Schema
+from physgen.transforms import (
+    Angle,
+    Array,
+    Below,
+    Binary,
+    ByCategory,
+    Categories,
+    Columns,
+    Constant,
+    Integer,
+    Spike,
+    Standardize,
+    Transform,
+    Voxels,
+    smooth,
+)
+
+__all__ = ["angle_of", "choose_transform", "is_real"]
+
+MAX_CATEGORIES = 12
+SPIKE_FRACTION = 0.005
+_ANGLE_NAME = re.compile(r"(^|_)(d?phi|azimuth|angle)\d*($|_)", re.IGNORECASE)
+
+
+def choose_transform(field: Field, values: Array, others: Columns, fields: Schema) -> Transform:
+    """Choose the transform of a flat or fixed-shape column from what its values look like.
+
+    The rules, the first that holds: one value, two values, an array (voxels with exact zeros,
+    pixels, other), few distinct values, integers, an angle, a spike (implied by a discrete column
+    or not), always below another column, skewed, and else plain.
+
+    Parameters
+    ----------
+    field : Field
+        What the schema says of the column.
+    values : array of shape (n_events, *field.shape)
+        The column.
+    others : mapping of str to array
+        Columns that are decoded before and may serve as references.
+    fields : Schema
+        Schema that describes ``others``.
+    """
+    distinct = np.unique(values) if field.allowed is None else np.array(field.allowed)
+    if len(distinct) == 1:
+        return Constant()
+    if len(distinct) == 2:
+        return Binary((float(distinct[0]), float(distinct[1])))
+    if field.shape:
+        return _choose_for_array(field, values, others, fields)
+    if len(distinct) <= MAX_CATEGORIES and len(distinct) < 0.1 * len(values):
+        return Categories()
+    if np.dtype(field.dtype).kind in "iub":
+        return Integer()
+    return _choose_for_continuous(field, values, others, fields)
+
+
+def _choose_for_array(field: Field, values: Array, others: Columns, fields: Schema) -> Transform:
+    if np.dtype(field.dtype).kind in "iu":
+        return Integer()
+    if values.min() == 0 and np.mean(values == 0) > SPIKE_FRACTION:
+        positive = [
+            f.name
+            for f in fields
+            if f.role == "condition" and f.name in others and (others[f.name] > 0).all()
+        ]
+        return Voxels(scale=positive[0] if len(positive) == 1 else "")
+    return Standardize()
+
+
+def _choose_for_continuous(
+    field: Field, values: Array, others: Columns, fields: Schema
+) -> Transform:
+    angle = angle_of(field, values)
+    if angle is not None:
+        return dataclasses.replace(
+            angle, reference=_reference_angle(values, angle, others, fields)
+        )
+    spike = _spike_of(values)
+    discrete = [n for n, c in others.items() if c.ndim == 1 and len(np.unique(c)) <= 50]
+    if spike is not None:
+        implied = [n for n in discrete if _implies(others[n], values == spike)]
+        return ByCategory(implied[0]) if implied else Spike(spike)
+    upper = [n for n, c in others.items() if _always_below(values, c) and is_real(fields[n])]
+    return Below(upper[-1]) if upper else smooth(values)
+
+
+def is_real(field: Field) -> bool:
+    """Whether the field is one floating-point number per event or entry."""
+    return not field.shape and np.dtype(field.dtype).kind == "f"
+
+
+def angle_of(field: Field, values: Array) -> Angle | None:
+    """The range of an angle that takes all values of a turn, or None."""
+    periods = {"rad": 2 * np.pi, "deg": 360.0, "": 2 * np.pi}
+    if field.unit not in periods:
+        return None
+    period = periods[field.unit]
+    smallest, largest = float(values.min()), float(values.max())
+    hinted = bool(_ANGLE_NAME.search(field.name)) or field.unit != ""
+    # detector smearing may push an angle a little over the edge
+    slack = 0.002 * period
+    for low in (-period / 2, 0.0):
+        inside = low - slack <= smallest and largest <= low + period + slack
+        at_ends = smallest < low + slack and largest > low + period - slack
+        spans = largest - smallest > 0.8 * period
+        if inside and (at_ends or (hinted and spans)):
+            return Angle("", low, period)
+    return None
+
+
+def _reference_angle(values: Array, angle: Angle, others: Columns, fields: Schema) -> str:
+    """The angle from which this one is measured best: where the difference is least uniform."""
+    best, best_chi2 = "", _non_uniformity(values, angle)
+    for name, other in others.items():
+        if not is_real(fields[name]) or angle_of(fields[name], other) is None:
+            continue
+        chi2 = _non_uniformity(values - other, angle)
+        if chi2 > max(best_chi2, 100.0):
+            best, best_chi2 = name, chi2
+    return best
+
+
+def _non_uniformity(values: Array, angle: Angle) -> float:
+    """Chi-square of 20 bins over one turn against a uniform angle (19 expected)."""
+    turn = np.mod(values - angle.low, angle.period) / angle.period
+    return float(chisquare(np.bincount((turn * 20).astype(int) % 20, minlength=20)).statistic)
+
+
+def _spike_of(values: Array) -> float | None:
+    """The value that repeats in more events than chance allows, or None."""
+    distinct, counts = np.unique(values, return_counts=True)
+    fraction = counts.max() / len(values)
+    rare = np.median(counts) < 0.1 * counts.max()
+    return float(distinct[counts.argmax()]) if fraction > SPIKE_FRACTION and rare else None
+
+
+def _implies(discrete: Array, at_spike: Array) -> bool:
+    """Whether the discrete column tells for every event if it is at the spike."""
+    return all(len(np.unique(at_spike[discrete == v])) == 1 for v in np.unique(discrete))
+
+
+def _always_below(values: Array, upper: Array) -> bool:
+    """Whether values <= upper in all events, though their ranges alone would not make it so."""
+    if upper.ndim > 1 or len(values) < 500 or not (values <= upper).all():
+        return False
+    shifted = np.roll(upper, len(upper) // 2)
+    return bool(np.mean(values > shifted) > 0.05)

@@ -1,0 +1,193 @@
+"""Jagged collections: a multiplicity and a padded block of entries."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from physgen.events import Events
+from physgen.preprocessing.choice import angle_of, choose_transform, is_real
+from physgen.random import Random
+from physgen.schema import Field, Schema, SchemaError
+from physgen.transforms import Array, Columns, Standardize, Transform
+
+__all__ = ["Cloud", "check_needs", "counter_name", "fit_cloud", "twin"]
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A jagged collection as padded rows: entry k of an event stands in row k, zeros behind.
+
+    Parameters
+    ----------
+    collection : str
+        Its name.
+    counter : str
+        Name under which its multiplicity is decoded before: a column of the file that always
+        equals it, or an internal one.
+    fields : tuple of Field
+        The jagged fields.
+    transforms : tuple of Transform
+        One per field, for the values of all entries; references are flat columns.
+    n_max : int
+        Rows; the largest multiplicity seen.
+    descending : str, default ""
+        Field by which every event was ordered, largest first.
+    """
+
+    collection: str
+    counter: str
+    fields: tuple[Field, ...]
+    transforms: tuple[Transform, ...] = ()
+    n_max: int = 0
+    descending: str = ""
+
+    @property
+    def binary(self) -> tuple[bool, ...]:
+        """For each feature whether it is binary; padding makes none of them so."""
+        return (False,) * (self.n_max * self._width)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Columns decoded before."""
+        return (self.counter, *(name for t in self.transforms for name in t.needs))
+
+    @property
+    def _width(self) -> int:
+        return sum(len(t.binary) for t in self.transforms)
+
+    def forward(self, events: Events, others: Columns, rng: Random) -> Array:
+        """Features of shape (n_events, n_max * n_features of one entry)."""
+        import awkward as ak
+
+        counts = others[self.counter].astype(np.int64)
+        if len(counts) and counts.max() > self.n_max:
+            raise SchemaError(
+                f"{self.collection} has up to {counts.max()} entries per event, but the "
+                f"preprocessor was fitted with at most {self.n_max}"
+            )
+        mask = np.arange(self.n_max) < counts[:, None]
+        rows = np.zeros((len(events), self.n_max, self._width))
+        entry_rng = _EntryRandom(rng, mask)
+        parts = [
+            t.forward(ak.flatten(events[f.name]).to_numpy(), _repeat(others, t, counts), entry_rng)
+            for f, t in zip(self.fields, self.transforms, strict=True)
+        ]
+        rows[mask] = np.concatenate(parts, axis=1)
+        return rows.reshape(len(events), -1)
+
+    def inverse(self, features: Array, others: Columns) -> dict[str, Any]:
+        """Jagged columns with as many entries as the counter says."""
+        import awkward as ak
+
+        counts = np.clip(others[self.counter].astype(np.int64), 0, self.n_max)
+        rows = features.reshape(len(features), self.n_max, -1)
+        entries = rows[np.arange(self.n_max) < counts[:, None]]
+        columns: dict[str, Any] = {}
+        start = 0
+        for f, t in zip(self.fields, self.transforms, strict=True):
+            part = entries[:, start : start + len(t.binary)]
+            values = t.inverse(part, _repeat(others, t, counts))
+            columns[f.name] = ak.unflatten(values.astype(f.dtype), counts)
+            start += len(t.binary)
+        if not self.descending:
+            return columns
+        order = ak.argsort(columns[self.descending], axis=1, ascending=False, stable=True)
+        return {name: column[order] for name, column in columns.items()}
+
+
+class _EntryRandom:
+    """Draws for the entries of a padded block, so that an event's draws are its own."""
+
+    def __init__(self, rng: Random, mask: Array) -> None:
+        self._rng, self._mask = rng, torch.as_tensor(mask)
+        self.device = rng.device
+
+    def uniform(self, *shape: int) -> Tensor:
+        return self._rng.uniform(*self._mask.shape, *shape[1:])[self._mask]
+
+    def normal(self, *shape: int) -> Tensor:
+        return self._rng.normal(*self._mask.shape, *shape[1:])[self._mask]
+
+
+def _repeat(others: Columns, transform: Transform, counts: Array) -> Columns:
+    """Flat columns that a transform needs, once per entry of the collection."""
+    return {name: np.repeat(others[name], counts) for name in transform.needs}
+
+
+def counter_name(collection: str) -> str:
+    """Internal name of a multiplicity; no column of a file is called so."""
+    return f"n({collection})"
+
+
+def twin(counter: str, flat: tuple[Field, ...], columns: Columns) -> str:
+    """Name of a column of the file that always equals the counter, or nothing."""
+    for f in flat:
+        integer = np.dtype(f.dtype).kind in "iu" and not f.shape
+        if integer and np.array_equal(columns[f.name], columns[counter]):
+            return f.name
+    return ""
+
+
+def check_needs(name: str, transform: Transform, done: Columns) -> None:
+    """Refuse a transform that refers to a column which is not decoded before it."""
+    for needed in transform.needs:
+        if needed not in done:
+            raise SchemaError(
+                f"{type(transform).__name__} for {name!r} refers to {needed!r}, which is not "
+                f"decoded before it (available: {', '.join(done) or 'none'})"
+            )
+
+
+def fit_cloud(
+    collection: str,
+    members: tuple[str, ...],
+    events: Events,
+    columns: Columns,
+    schema: Schema,
+    overrides: Mapping[str, Transform],
+) -> Cloud:
+    """Choose and fit the transforms of a collection; ``columns`` are those decoded before."""
+    import awkward as ak
+
+    counter = counter_name(collection)
+    counts = events.multiplicity(members[0])
+    if counter not in columns:
+        counter = twin(counter, schema.fields, {**columns, counter: counts})
+    transforms = []
+    for name in members:
+        values = ak.flatten(events[name]).to_numpy()
+        flat = {n: np.repeat(c, counts) for n, c in columns.items() if c.ndim == 1}
+        field = dataclasses.replace(events.schema[name], jagged=False, collection="")
+        angles = {n: c for n, c in flat.items() if is_real(schema[n]) and angle_of(schema[n], c)}
+        if len(values) == 0:
+            chosen: Transform = Standardize(mean=(0.0,), std=(1.0,))
+        else:
+            chosen = overrides.get(name) or choose_transform(field, values, angles, schema)
+            chosen = chosen.fit(values, flat)
+        transforms.append(chosen)
+    return Cloud(
+        collection,
+        counter,
+        tuple(events.schema[n] for n in members),
+        tuple(transforms),
+        int(counts.max(initial=0)),
+        _ordered_by(events, members),
+    )
+
+
+def _ordered_by(events: Events, members: tuple[str, ...]) -> str:
+    """Field by which the entries of every event fall, if there is one."""
+    import awkward as ak
+
+    for name in members:
+        column = events[name]
+        if ak.any(ak.num(column) > 1) and ak.all(column[:, :-1] >= column[:, 1:]):
+            return name
+    return ""

@@ -1,0 +1,221 @@
+"""Events to tensors and back, column by column in an order that respects what each one needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from physgen.events import Events
+from physgen.models.base import TensorSpec
+from physgen.preprocessing.choice import choose_transform
+from physgen.preprocessing.cloud import Cloud, check_needs, counter_name, fit_cloud, twin
+from physgen.random import Random
+from physgen.schema import Field, Schema, SchemaError, no_such_field
+from physgen.transforms import (
+    Array,
+    Columns,
+    Transform,
+    transform_from_dict,
+    transform_to_dict,
+)
+
+__all__ = ["Preprocessor"]
+
+
+class Preprocessor:
+    """One transform per column, fitted to events; knows the way to tensors and back.
+
+    Build with :meth:`fit`. Fields with the role ``condition`` become ``condition``, observables
+    become ``x``; the weight goes through neither.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        transforms: Mapping[str, Transform],
+        clouds: Mapping[str, Cloud],
+    ) -> None:
+        self.schema, self.clouds = schema, dict(clouds)
+        self.transforms = dict(transforms)
+        self._conditions = schema.with_role("condition")
+        self._generated = [n for n in self.transforms if n not in self._conditions]
+
+    @classmethod
+    def fit(cls, events: Events, overrides: Mapping[str, Transform] | None = None) -> Preprocessor:
+        """Choose and fit the transforms.
+
+        Parameters
+        ----------
+        events : Events
+            The training events; roles as the schema says.
+        overrides : mapping of str to Transform, optional
+            Transforms by field name, in place of the chosen ones.
+        """
+        overrides = dict(overrides or {})
+        for name in overrides:
+            if name not in events.schema:
+                raise SchemaError(no_such_field(name, events.schema.names))
+        columns = _flat_columns(events)
+        schema = _with_counters(events.schema, columns)
+        done: dict[str, Array] = {}
+        transforms: dict[str, Transform] = {}
+        for name in _decoding_order(schema, columns, overrides):
+            values = columns[name]
+            chosen = overrides.get(name) or choose_transform(schema[name], values, done, schema)
+            check_needs(name, chosen, done)
+            transforms[name] = chosen.fit(values, done)
+            done[name] = values
+        clouds = {
+            name: fit_cloud(name, members, events, done, schema, overrides)
+            for name, members in events.schema.collections.items()
+        }
+        return cls(events.schema, transforms, clouds)
+
+    @property
+    def spec(self) -> TensorSpec:
+        """Widths of the tensors and which features are binary."""
+        parts: Iterable[Transform | Cloud] = (
+            *(self.transforms[n] for n in self._generated),
+            *self.clouds.values(),
+        )
+        binary = tuple(flag for part in parts for flag in part.binary)
+        if not binary:
+            raise SchemaError(
+                "nothing to generate: every observable is constant or there is none; check fields="
+            )
+        n_conditions = sum(len(self.transforms[n].binary) for n in self._conditions)
+        return TensorSpec(n_features=len(binary), n_conditions=n_conditions, binary=binary)
+
+    def forward(self, events: Events, *, rng: Random) -> tuple[Tensor, Tensor]:
+        """Tensors of events.
+
+        Parameters
+        ----------
+        events : Events
+            With the fields of the schema.
+        rng : Random
+            Noise that spreads integers over their interval.
+
+        Returns
+        -------
+        x : Tensor of shape (n_events, n_features), float32
+        condition : Tensor of shape (n_events, n_conditions), float32
+        """
+        columns = _flat_columns(events)
+        x = [self.transforms[n].forward(columns[n], columns, rng) for n in self._generated]
+        x += [cloud.forward(events, columns, rng) for cloud in self.clouds.values()]
+        return _tensor(x, len(events)), self.condition(columns, len(events), rng=rng)
+
+    def condition(self, columns: Columns, n_events: int, *, rng: Random) -> Tensor:
+        """Tensor of the conditions, of shape (n_events, n_conditions)."""
+        parts = [self.transforms[n].forward(columns[n], columns, rng) for n in self._conditions]
+        return _tensor(parts, n_events)
+
+    def inverse(self, x: Tensor, conditions: Columns) -> dict[str, Any]:
+        """Columns of generated tensors, conditions included, in the order of the schema.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_events, n_features)
+        conditions : mapping of str to array of shape (n_events,)
+            Physical values of the conditions.
+        """
+        features = x.detach().cpu().numpy().astype(np.float64)
+        done: dict[str, Array] = dict(conditions)
+        start = 0
+        for name in self._generated:
+            width = len(self.transforms[name].binary)
+            values = self.transforms[name].inverse(features[:, start : start + width], done)
+            done[name] = _cast(values, self.schema[name].dtype if name in self.schema else "int64")
+            start += width
+        columns: dict[str, Any] = dict(done)
+        for cloud in self.clouds.values():
+            width = len(cloud.binary)
+            columns |= cloud.inverse(features[:, start : start + width], done)
+            start += width
+        return {n: columns[n] for n in self.schema.names if n in columns}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists and dicts, for JSON (the schema is stored beside it)."""
+        return {
+            "transforms": {n: transform_to_dict(t) for n, t in self.transforms.items()},
+            "clouds": {
+                name: {
+                    "counter": cloud.counter,
+                    "n_max": cloud.n_max,
+                    "descending": cloud.descending,
+                    "transforms": [transform_to_dict(t) for t in cloud.transforms],
+                }
+                for name, cloud in self.clouds.items()
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any], schema: Schema) -> Preprocessor:
+        """Rebuild from :meth:`to_dict`."""
+        clouds = {
+            name: Cloud(
+                name,
+                entry["counter"],
+                tuple(schema[n] for n in schema.collections[name]),
+                tuple(transform_from_dict(t) for t in entry["transforms"]),
+                entry["n_max"],
+                entry["descending"],
+            )
+            for name, entry in stored["clouds"].items()
+        }
+        transforms = {n: transform_from_dict(t) for n, t in stored["transforms"].items()}
+        return cls(schema, transforms, clouds)
+
+
+def _tensor(parts: list[Array], n_events: int) -> Tensor:
+    joined = np.concatenate([np.zeros((n_events, 0)), *parts], axis=1)
+    return torch.from_numpy(joined.astype(np.float32))
+
+
+def _cast(values: Array, dtype: str) -> Array:
+    if np.dtype(dtype).kind in "iu":
+        info = np.iinfo(dtype)
+        values = np.clip(np.rint(values), info.min, info.max)
+    return values.astype(dtype)
+
+
+def _flat_columns(events: Events) -> dict[str, Array]:
+    """Flat and fixed-shape columns and the multiplicities of the collections."""
+    columns = {f.name: events[f.name] for f in events.schema if not f.jagged}
+    for collection, members in events.schema.collections.items():
+        columns[counter_name(collection)] = events.multiplicity(members[0])
+    return columns
+
+
+def _with_counters(schema: Schema, columns: Columns) -> Schema:
+    """Schema of the flat columns, internal counters included, those not needed left out."""
+    flat = tuple(f for f in schema if not f.jagged and f.role != "weight")
+    counters = tuple(
+        Field(counter_name(c), "int64")
+        for c in schema.collections
+        if not twin(counter_name(c), flat, columns)
+    )
+    return Schema((*flat, *counters))
+
+
+def _decoding_order(
+    schema: Schema, columns: Columns, overrides: Mapping[str, Transform]
+) -> list[str]:
+    """Conditions, then discrete columns, then the rest; what an override needs comes first."""
+
+    def rank(f: Field) -> int:
+        discrete = not f.shape and len(np.unique(columns[f.name][:10_000])) <= 50
+        return 0 if f.role == "condition" else 1 if discrete else 2
+
+    order = [f.name for f in sorted(schema, key=rank)]
+    for name in list(order):
+        for needed in overrides[name].needs if name in overrides else ():
+            if needed in order and order.index(needed) > order.index(name):
+                order.remove(needed)
+                order.insert(order.index(name), needed)
+    return order
