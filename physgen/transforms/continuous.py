@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import ndtri
-from scipy.stats import skew
 
 from physgen.random import Random
 from physgen.transforms.base import Array, Columns
@@ -90,6 +87,8 @@ class Quantile(_OneReal):
     scores: tuple[float, ...] = ()
 
     def fit(self, values: Array, others: Columns) -> Quantile:
+        from scipy.special import ndtri  # scipy is slow to import
+
         data = np.sort(values.astype(np.float64))
         n = len(data)
         rank_scores = ndtri((np.arange(n) + 0.5) / n)
@@ -153,7 +152,7 @@ class Log(_OneReal):
 
     def fit(self, values: Array, others: Columns) -> Log:
         data = values.astype(np.float64)
-        sign = 1.0 if self.pole is not None or skew(data) >= 0 else -1.0
+        sign = 1.0 if self.pole is not None or _skewness(data) >= 0 else -1.0
         pole = sign * _natural_pole(sign * data) if self.pole is None else self.pole
         if (sign * (data - pole)).min() <= 0:
             raise ValueError(
@@ -172,7 +171,7 @@ class Log(_OneReal):
 
 def smooth(values: Array) -> Linear | Log:
     """Choose between the two: a logarithm for a skewed column."""
-    return Log() if abs(float(skew(values.astype(np.float64)))) > 0.5 else Linear()
+    return Log() if abs(_skewness(values.astype(np.float64))) > 0.5 else Linear()
 
 
 def _fold(values: Array, low: float, high: float) -> Array:
@@ -181,18 +180,26 @@ def _fold(values: Array, low: float, high: float) -> Array:
     return np.clip(folded, low, high)
 
 
+def _skewness(data: Array) -> float:
+    """Third standardized moment; 0 for a constant column."""
+    width = float(data.std())
+    return float(np.mean(((data - data.mean()) / width) ** 3)) if width > 0 else 0.0
+
+
 def _natural_pole(data: Array) -> float:
-    if data.min() > 0 and abs(float(skew(np.log(data)))) < 1.0:
+    if data.min() > 0 and abs(_skewness(np.log(data))) < 0.8:
         return 0.0
     return _pole_without_skew(data)
 
 
 def _pole_without_skew(data: Array) -> float:
     """Pole below the data at which the skewness of ln(data - pole) changes sign."""
+    from scipy.optimize import brentq  # scipy is slow to import
+
     width = float(data.std())
 
     def asymmetry(log_gap: float) -> float:
-        return float(skew(np.log(data - data.min() + np.exp(log_gap) * width)))
+        return _skewness(np.log(data - data.min() + np.exp(log_gap) * width))
 
     near, far = np.log(1e-3), np.log(1e3)
     if asymmetry(near) >= 0:
