@@ -1,0 +1,74 @@
+"""Estimate: a number with its error, its floor and its p-value."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+__all__ = ["Estimate"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    r"""A measured distance between two samples, and what it must be read against.
+
+    No distance between two finite samples is zero, not even between two samples of one law. A
+    bare number is therefore no verdict, and this class keeps the number with its floor.
+
+    Parameters
+    ----------
+    value : float
+        The distance, in the unit that the metric states.
+    std_error : float
+        Standard error of ``value`` (one sigma).
+    floor : float
+        What the truth scores against itself: 95 of 100 comparisons between disjoint halves of
+        the reference, scaled to the sizes of the samples compared, stay below it.
+    p_value : float
+        Probability of a value at least as large if both samples had one law.
+    note : str, default ""
+        What the number rests on (events used, bandwidth, ...).
+
+    Examples
+    --------
+    >>> print(Estimate(0.0131, 0.0018, 0.0042, 0.312))
+    0.013 ± 0.002 (floor 0.004, p = 0.31)
+    """
+
+    value: float
+    std_error: float
+    floor: float
+    p_value: float
+    note: str = ""
+
+    def __str__(self) -> str:
+        digits = _decimals(self.std_error or self.floor or self.value)
+        return (
+            f"{self.value:.{digits}f} ± {self.std_error:.{digits}f} "
+            f"(floor {self.floor:.{digits}f}, p = {format_p(self.p_value)})"
+        )
+
+    def to_dict(self) -> dict[str, float | str]:
+        """Return plain numbers, for JSON."""
+        return dataclasses.asdict(self)
+
+
+def format_p(p_value: float) -> str:
+    """Two significant digits of a p-value, never a bare zero.
+
+    Examples
+    --------
+    >>> format_p(0.002), format_p(0.3141), format_p(1e-9)
+    ('0.0020', '0.31', '< 0.0001')
+    """
+    if p_value < 1e-4:
+        return "< 0.0001"
+    return f"{p_value:.{max(2, 1 - math.floor(math.log10(p_value)))}f}"
+
+
+def _decimals(scale: float) -> int:
+    """Decimals at which a number of this scale shows one significant digit."""
+    if not math.isfinite(scale) or scale == 0:
+        return 3
+    return min(12, max(0, -math.floor(math.log10(abs(scale)))))

@@ -1,0 +1,299 @@
+"""Figures: functions that draw on the Axes they are given and return them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from physgen.events import Events
+from physgen.metrics.binning import bin_contents
+from physgen.metrics.resampling import normalize_weights
+from physgen.summaries import Observables, Quantity, summarize
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "Histogram",
+    "comparison_figure",
+    "make_histogram",
+    "plot_correlations",
+    "plot_histogram",
+    "plot_ratio",
+]
+
+# blue and vermilion of Okabe and Ito: told apart with any color vision, and in gray
+REFERENCE_COLOR, CANDIDATE_COLOR = "#0072B2", "#D55E00"
+BAND_COLOR = "#9DB7CB"
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Two samples in the same bins, as probability per bin.
+
+    Attributes
+    ----------
+    label : str
+        Name with unit.
+    edges : array of shape (n_bins + 1,)
+        Uniform edges; events beyond are counted in ``outside``.
+    reference, candidate : array of shape (n_bins,)
+        Share of the sample in each bin.
+    reference_error, candidate_error : array of shape (n_bins,)
+        Statistical errors, from the sum of squared weights.
+    outside : pair of float
+        Share of either sample beyond the edges.
+    log_scale : bool
+        Whether a logarithmic axis shows the shares better.
+    """
+
+    label: str
+    edges: np.ndarray
+    reference: np.ndarray
+    candidate: np.ndarray
+    reference_error: np.ndarray
+    candidate_error: np.ndarray
+    outside: tuple[float, float]
+    log_scale: bool = False
+
+
+def make_histogram(
+    quantity: Quantity,
+    weights: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    *,
+    n_bins: int = 40,
+) -> Histogram:
+    """Histogram of both samples over the central 99.8 % of the reference.
+
+    Parameters
+    ----------
+    quantity : Quantity
+        Values of both samples.
+    weights : pair of array or None
+        Event weights.
+    n_bins : int, default 40
+        Uniform bins; integers of a small range get one bin per value.
+    """
+    edges = _uniform_edges(quantity, n_bins)
+    ours, ours_error = _shares(quantity.reference, edges, weights[0])
+    theirs, theirs_error = _shares(quantity.candidate, edges, weights[1])
+    low, middle, high = np.quantile(quantity.reference, [0.01, 0.5, 0.99])
+    return Histogram(
+        label=quantity.label,
+        edges=edges,
+        reference=ours,
+        candidate=theirs,
+        reference_error=ours_error,
+        candidate_error=theirs_error,
+        outside=(float(1 - ours.sum()), float(1 - theirs.sum())),
+        log_scale=bool(high - middle > 4 * (middle - low) > 0),
+    )
+
+
+def plot_histogram(ax: Axes, histogram: Histogram, *, legend: bool = True) -> Axes:
+    """Draw reference (filled, with its statistical band) and candidate (points with errors).
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Where to draw.
+    histogram : Histogram
+        Both samples.
+    legend : bool, default True
+        Whether to name them.
+    """
+    h = histogram
+    ax.stairs(h.reference, h.edges, fill=True, color=REFERENCE_COLOR, alpha=0.18)
+    ax.stairs(h.reference, h.edges, color=REFERENCE_COLOR, lw=1.2, label="reference")
+    centers = (h.edges[:-1] + h.edges[1:]) / 2
+    ax.errorbar(
+        centers,
+        h.candidate,
+        h.candidate_error,
+        fmt="o",
+        ms=2.2,
+        lw=0.8,
+        color=CANDIDATE_COLOR,
+        label="candidate",
+    )
+    if h.log_scale and (h.reference > 0).any():
+        ax.set_yscale("log")
+        ax.set_ylim(bottom=h.reference[h.reference > 0].min() / 2)
+    else:
+        ax.set_ylim(0, 1.15 * max(h.reference.max(), h.candidate.max(), 1e-12))
+    ax.set_xlim(h.edges[0], h.edges[-1])
+    ax.set_ylabel("share per bin")
+    if legend:
+        ax.legend(frameon=False, fontsize="small", handlelength=1.2)
+    return ax
+
+
+def plot_ratio(ax: Axes, histogram: Histogram) -> Axes:
+    """Draw candidate / reference, with the statistical band of the reference around 1.
+
+    Points beyond the frame are drawn as triangles at its edge.
+    """
+    h = histogram
+    on = h.reference > 0
+    safe = np.where(on, h.reference, 1.0)
+    band = np.where(on, h.reference_error / safe, 0.0)
+    ratio = np.where(on, h.candidate / safe, np.nan)
+    error = np.where(on, h.candidate_error / safe, np.nan)
+    centers = (h.edges[:-1] + h.edges[1:]) / 2
+    ax.stairs(1 + band, h.edges, baseline=1 - band, fill=True, color=BAND_COLOR, alpha=0.7, lw=0)
+    ax.axhline(1, color=REFERENCE_COLOR, lw=0.8)
+    half = _ratio_range(ratio[on], error[on])
+    inside = np.abs(ratio - 1) <= half
+    ax.errorbar(
+        centers[inside], ratio[inside], error[inside], fmt="o", ms=2.2, lw=0.8,
+        color=CANDIDATE_COLOR,
+    )  # fmt: skip
+    for above, marker in ((True, "^"), (False, "v")):
+        beyond = on & ~inside & ((ratio > 1) == above)
+        y = 1 + (0.93 if above else -0.93) * half
+        ax.plot(centers[beyond], np.full(beyond.sum(), y), marker, ms=3, color=CANDIDATE_COLOR)
+    ax.set_ylim(1 - half, 1 + half)
+    ax.set_xlim(h.edges[0], h.edges[-1])
+    ax.set_xlabel(h.label)
+    ax.set_ylabel("ratio")
+    return ax
+
+
+def comparison_figure(
+    reference: Events,
+    candidate: Events,
+    *,
+    fields: Sequence[str] | None = None,
+    observables: Observables | None = None,
+    names: tuple[str, str] = ("reference", "generated"),
+    n_columns: int = 3,
+) -> Figure:
+    """Grid of distributions of two samples, each with its ratio panel.
+
+    Parameters
+    ----------
+    reference, candidate : Events
+        Samples.
+    fields, observables
+        What to draw, as in :func:`physgen.compare`.
+    names : pair of str
+        Names of the samples in the legend.
+    n_columns : int, default 3
+        Panels per row.
+
+    Returns
+    -------
+    matplotlib Figure
+        Ready for ``figure.savefig("real_against_generated.png")``.
+    """
+    quantities, _ = summarize(reference, candidate, fields=fields, observables=observables)
+    weights = (reference.weights, candidate.weights)
+    return histogram_grid(
+        [make_histogram(q, weights) for q in quantities], names=names, n_columns=n_columns
+    )
+
+
+def histogram_grid(
+    histograms: Sequence[Histogram],
+    *,
+    names: tuple[str, str] = ("reference", "candidate"),
+    n_columns: int = 3,
+    legend: bool = True,
+) -> Figure:
+    """Grid of histograms, each over its ratio panel, with one legend on top."""
+    from matplotlib.figure import Figure
+
+    n_columns = min(n_columns, len(histograms))
+    n_rows = -(-len(histograms) // n_columns)
+    figure = Figure(figsize=(3.3 * n_columns, 2.75 * n_rows + 0.3 * legend), dpi=150)
+    figure.set_layout_engine("constrained", h_pad=0.04, w_pad=0.04, hspace=0.03)
+    ratios = [2.6, 1, 0.25] * n_rows  # the third is air between the rows
+    axes = figure.subplots(3 * n_rows, n_columns, squeeze=False, height_ratios=ratios)
+    for ax in axes[2::3].flat:
+        ax.set_visible(False)
+    for k in range(n_rows * n_columns):
+        row, column = divmod(k, n_columns)
+        top, bottom = axes[3 * row : 3 * row + 2, column]
+        if k >= len(histograms):
+            top.set_visible(False)
+            bottom.set_visible(False)
+            continue
+        _style(plot_histogram(top, histograms[k], legend=False))
+        _style(plot_ratio(bottom, histograms[k]))
+        top.tick_params(labelbottom=False)
+        if column:
+            top.set_ylabel("")
+            bottom.set_ylabel("")
+    if legend:
+        handles, _ = axes[0, 0].get_legend_handles_labels()
+        figure.legend(
+            handles, names, loc="outside upper center", ncols=2, frameon=False, fontsize=10
+        )
+    return figure
+
+
+def plot_correlations(ax: Axes, difference: np.ndarray, labels: Sequence[str]) -> Axes:
+    """Draw a matrix of differences of correlations, candidate minus reference.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Where to draw.
+    difference : array of shape (n_columns, n_columns)
+        NaN where there is no correlation.
+    labels : sequence of str
+        Names of the columns.
+    """
+    off = difference - np.diag(np.diag(difference))
+    limit = max(0.05, float(np.nanmax(np.abs(off))))
+    image = ax.imshow(off, cmap="PuOr", vmin=-limit, vmax=limit)
+    ticks = range(len(labels))
+    ax.set_xticks(ticks, labels, rotation=90, fontsize="x-small")
+    ax.set_yticks(ticks, labels, fontsize="x-small")
+    ax.figure.colorbar(image, ax=ax, shrink=0.8, label="candidate − reference")
+    return ax
+
+
+def _shares(
+    values: np.ndarray, edges: np.ndarray, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the sample in each bin, and its statistical error."""
+    a = normalize_weights(weights, len(values))
+    share, square = (bin_contents(values, edges, w)[1:-1] for w in (a, a**2))
+    return share, np.sqrt(square)
+
+
+def _uniform_edges(quantity: Quantity, n_bins: int) -> np.ndarray:
+    values = quantity.reference
+    if quantity.is_angle:
+        return np.linspace(-np.pi, np.nextafter(np.pi, 4), n_bins + 1)
+    low, high = np.quantile(values, [0.001, 0.999])
+    if np.array_equal(values, np.round(values)) and high - low <= n_bins:
+        return np.arange(low, high + 2) - 0.5
+    if low == high:
+        width = max(abs(low), 1.0) * 0.5
+        return np.linspace(low - width, low + width, n_bins + 1)
+    # the last bin holds its upper edge, which may be the limit that a column is cut at
+    return np.linspace(low, np.nextafter(high, np.inf), n_bins + 1)
+
+
+def _ratio_range(ratio: np.ndarray, error: np.ndarray) -> float:
+    """Half the height of a ratio panel: what the well-measured bins need, within 0.1 .. 1."""
+    measured = error < 0.3
+    if not measured.any():
+        return 1.0
+    reach = np.abs(ratio[measured] - 1) + error[measured]
+    return float(np.clip(1.2 * np.quantile(reach, 0.95), 0.1, 1.0))
+
+
+def _style(ax: Axes) -> Axes:
+    ax.tick_params(labelsize=7.5, direction="in", top=True, right=True, which="both", length=2.5)
+    ax.xaxis.label.set_fontsize(9)
+    ax.yaxis.label.set_fontsize(8)
+    for side in ax.spines.values():
+        side.set_linewidth(0.6)
+    return ax

@@ -1,0 +1,245 @@
+"""Summaries: any pair of Events as columns of one number per event, ready to be compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from physgen.events import Events
+from physgen.observables import ising_energy, leading, magnetization
+from physgen.schema import Field, SchemaError, no_such_field
+
+__all__ = ["Observable", "Observables", "Quantity", "summarize"]
+
+Observable = Callable[[Events], np.ndarray]
+Observables = Mapping[str, Observable] | Sequence[Observable] | Observable
+
+_MAX_COMPONENTS = 8  # a field with at most so many numbers per event is compared one by one
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One number per event of both samples.
+
+    Attributes
+    ----------
+    name, unit : str
+        For labels.
+    reference, candidate : array of shape (n,) and (m,)
+        Values, float64 and finite.
+    is_angle : bool
+        Values are angles, wrapped to [-pi, pi).
+    """
+
+    name: str
+    unit: str
+    reference: np.ndarray
+    candidate: np.ndarray
+    is_angle: bool = False
+
+    @property
+    def label(self) -> str:
+        """Name with unit."""
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether one value fills both samples."""
+        value = self.reference[0]
+        return bool((self.reference == value).all() and (self.candidate == value).all())
+
+
+def summarize(
+    reference: Events,
+    candidate: Events,
+    *,
+    fields: Sequence[str] | None = None,
+    observables: Observables | None = None,
+) -> tuple[list[Quantity], list[str]]:
+    """Make the columns that a comparison looks at.
+
+    A flat field is a column as it is. A jagged collection gives its multiplicity, and each of
+    its fields the sum and the leading entry (0 where there is none). A field of fixed shape
+    gives its components (up to 8), or, for spins, the absolute magnetization and the energy per
+    spin, or else sum and fraction of entries that are not 0. The weight is no column.
+
+    Parameters
+    ----------
+    reference, candidate : Events
+        Samples.
+    fields : sequence of str, optional
+        Fields to compare; all that both have by default.
+    observables : dict or list of functions, or one function, optional
+        ``observable(events) -> array (n_events,)`` by name; a name may end in a unit,
+        ``"mll [GeV]"``.
+
+    Returns
+    -------
+    list of Quantity
+    list of str
+        Notes for the report: what was left out, or taken in another way than it came.
+
+    Raises
+    ------
+    SchemaError
+        If nothing is common, or a field differs in unit or shape.
+    ValueError
+        If a value is NaN or infinite.
+    """
+    names, notes = _common_fields(reference, candidate, fields)
+    quantities = []
+    for name in names:
+        own, other = reference.schema[name], candidate.schema[name]
+        _check_same_kind(own, other)
+        parts = zip(
+            _columns_of(own, reference[name]), _columns_of(own, candidate[name]), strict=True
+        )
+        unit = own.unit or other.unit
+        for (label, has_unit, x), (_, _, y) in parts:
+            quantities.append(_quantity(label, unit if has_unit else "", x, y))
+    quantities.extend(_multiplicities(reference, candidate, names))
+    taken = {q.name for q in quantities}
+    for name, function in _named(observables).items():
+        label, unit = _split_unit(name)
+        if label in taken:
+            raise ValueError(f"the observable {label!r} has the name of a field; rename it")
+        x, y = (_evaluate(label, function, e) for e in (reference, candidate))
+        quantities.append(_quantity(label, unit, x, y))
+    if not quantities:
+        raise SchemaError("nothing to compare: both samples hold weights only")
+    return quantities, notes
+
+
+def _common_fields(
+    reference: Events, candidate: Events, fields: Sequence[str] | None
+) -> tuple[list[str], list[str]]:
+    samples = {"the reference": reference, "the candidate": candidate}
+    if fields is not None:
+        for where, events in samples.items():
+            for name in fields:
+                if name not in events.schema:
+                    raise SchemaError(no_such_field(name, events.schema.names, where))
+        return [n for n in fields if n not in _weights(reference, candidate)], []
+    weights = _weights(reference, candidate)
+    names = {w: [n for n in e.schema.names if n not in weights] for w, e in samples.items()}
+    ours, theirs = names.values()
+    common = [n for n in ours if n in theirs]
+    if not common:
+        lonely = theirs[0] if theirs else "none"
+        raise SchemaError(
+            "the samples have no field in common: " + no_such_field(lonely, ours, "the reference")
+        )
+    notes = [
+        f"only in {where}, left out: {', '.join(left)}"
+        for where, own in names.items()
+        if (left := [n for n in own if n not in common])
+    ]
+    return common, notes
+
+
+def _weights(*samples: Events) -> set[str]:
+    return {e.schema.weight for e in samples if e.schema.weight is not None}
+
+
+def _check_same_kind(own: Field, other: Field) -> None:
+    if own.unit and other.unit and own.unit != other.unit:
+        raise SchemaError(
+            f"field {own.name!r} is in {own.unit} in the reference and in {other.unit} in the "
+            "candidate; convert one of them first"
+        )
+    if (own.jagged, own.shape) != (other.jagged, other.shape):
+        kinds = ["jagged" if f.jagged else f"of shape {f.shape}" for f in (own, other)]
+        raise SchemaError(
+            f"field {own.name!r} is {kinds[0]} in the reference and {kinds[1]} in the candidate"
+        )
+
+
+def _columns_of(field: Field, column: object) -> Iterator[tuple[str, bool, np.ndarray]]:
+    """Name, whether it has the field's unit, and values of each summary of a field."""
+    if field.jagged:
+        import awkward as ak
+
+        if field.unit != "rad":
+            yield f"{field.name} sum", True, np.asarray(ak.sum(column, axis=1), np.float64)
+        yield f"{field.name} leading", True, leading(column)
+        return
+    values = np.asarray(column)
+    flat = values.reshape(len(values), -1)
+    if not field.shape:
+        yield field.name, True, values.astype(np.float64)
+    elif field.allowed is not None and set(field.allowed) == {-1, 1}:
+        yield f"|magnetization| of {field.name}", False, np.abs(magnetization(values))
+        yield f"energy per spin of {field.name}", False, ising_energy(values) / flat.shape[1]
+    elif flat.shape[1] <= _MAX_COMPONENTS:
+        for k, index in enumerate(np.ndindex(*field.shape)):
+            place = ",".join(map(str, index))
+            yield f"{field.name}[{place}]", True, flat[:, k].astype(np.float64)
+    else:
+        yield f"{field.name} sum", True, flat.sum(axis=1, dtype=np.float64)
+        yield f"{field.name} fraction not 0", False, (flat != 0).mean(axis=1)
+
+
+def _multiplicities(
+    reference: Events, candidate: Events, names: Sequence[str]
+) -> Iterator[Quantity]:
+    for collection, members in reference.schema.collections.items():
+        if first := next((n for n in members if n in names), None):
+            x, y = reference.multiplicity(first), candidate.multiplicity(first)
+            yield _quantity(f"number of {collection}", "", x, y)
+
+
+def _named(observables: Observables | None) -> dict[str, Observable]:
+    if observables is None:
+        return {}
+    if isinstance(observables, Mapping):
+        return dict(observables)
+    functions = [observables] if callable(observables) else list(observables)
+    return {getattr(f, "__name__", f"observable {k}"): f for k, f in enumerate(functions)}
+
+
+def _split_unit(name: str) -> tuple[str, str]:
+    if name.endswith("]") and " [" in name:
+        label, _, unit = name[:-1].rpartition(" [")
+        return label, unit
+    return name, ""
+
+
+def _evaluate(name: str, function: Observable, events: Events) -> np.ndarray:
+    values = np.asarray(function(events))
+    if values.shape != (len(events),) or values.dtype.kind not in "biuf":
+        raise ValueError(
+            f"the observable {name!r} must return one number per event, shape ({len(events)},); "
+            f"it returned {values.dtype} of shape {values.shape}"
+        )
+    return values
+
+
+def _quantity(name: str, unit: str, x: np.ndarray, y: np.ndarray) -> Quantity:
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    _check_finite(name, "reference", x)
+    _check_finite(name, "candidate", y)
+    if not _is_angle(unit, np.concatenate((x, y))):
+        return Quantity(name, unit, x, y)
+    x, y = ((v + math.pi) % (2 * math.pi) - math.pi for v in (x, y))
+    return Quantity(name, unit, x, y, is_angle=True)
+
+
+def _check_finite(name: str, sample: str, values: np.ndarray) -> None:
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        rows = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        raise ValueError(
+            f"{name!r} of the {sample} is NaN or infinite in {len(bad)} of {len(values)} events "
+            f"(rows {rows}); remove these events first"
+        )
+
+
+def _is_angle(unit: str, values: np.ndarray) -> bool:
+    """Say whether values go around a circle: by their unit, or by filling [-pi, pi] exactly."""
+    if unit:
+        return unit == "rad"
+    low, high = values.min(), values.max()
+    return bool(-3.15 < low < -3.1 and 3.1 < high < 3.15)  # files round pi
