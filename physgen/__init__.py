@@ -4,11 +4,14 @@ A surrogate is a simulator: both take a number of events and the conditions, and
 :class:`Events`. Whatever reads the one reads the other.
 """
 
+from physgen import observables
 from physgen.events import Events, concatenate
+from physgen.files import describe, iter_events, read_events, write_events
 from physgen.models import EBM, GAN, RBM, VAE, Diffusion
 from physgen.schema import Field, Schema, SchemaError
 from physgen.surrogate import ConditionError, Simulator, Surrogate
-from physgen.training import History, TrainingConfig, TrainingError
+from physgen.training import History, Progress, TrainingConfig, TrainingError
+from physgen.validation import compare
 
 __version__ = "0.1.0"
 __all__ = [
@@ -21,11 +24,18 @@ __all__ = [
     "Events",
     "Field",
     "History",
+    "Progress",
     "Schema",
     "SchemaError",
     "Simulator",
     "Surrogate",
     "TrainingConfig",
     "TrainingError",
+    "compare",
     "concatenate",
+    "describe",
+    "iter_events",
+    "observables",
+    "read_events",
+    "write_events",
 ]

@@ -42,11 +42,12 @@ class TrainingConfig:
 
     Parameters
     ----------
-    epochs, steps : float, int, optional
-        Budget in passes over the events or in steps.
+    epochs : float, optional
+        Budget in passes over the events. At most one of the three budgets is given.
+    steps : int, optional
+        Budget in steps.
     budget : str or float, optional
-        Budget in wall seconds: ``60``, ``"90s"``, ``"5m"``, ``"2h"``. At most one of
-        ``epochs``, ``steps`` and ``budget`` is given.
+        Budget in wall seconds: ``60``, ``"90s"``, ``"5m"``, ``"2h"``.
     batch_size : int, default 512
         Events per step.
     warmup_steps : int, default 200

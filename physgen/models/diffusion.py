@@ -35,10 +35,14 @@ class Diffusion:
         Residual blocks of the network.
     n_sampling_steps : int, default 24
         Noise levels of the Heun sampler; the network is called ``2 n - 1`` times.
-    sigma_min, sigma_max : float
-        Range of noise levels in sampling, in standard deviations of the preprocessed features.
-    log_sigma_mean, log_sigma_std : float
-        Noise levels in training: ln sigma is normal with these moments (table 1).
+    sigma_min : float, default 0.002
+        Smallest noise level in sampling, in units of the preprocessed features.
+    sigma_max : float, default 40.0
+        Largest noise level in sampling.
+    log_sigma_mean : float, default -1.2
+        Noise levels in training: ln sigma is normal with this mean (table 1) ...
+    log_sigma_std : float, default 1.4
+        ... and this standard deviation.
     learning_rate : float, default 2e-3
         Peak rate of Adam.
     """

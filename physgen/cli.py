@@ -1,0 +1,411 @@
+"""The shell command: parse, call one public function, write.
+
+Options of models, training and simulators are the fields of their dataclasses. Results go to
+stdout, progress and messages to stderr. Exit code 0: done; 1: it could not be done (the message
+says why); 2: the command line is wrong.
+"""
+
+import dataclasses
+import hashlib
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import cyclopts
+from cyclopts import App, Group, Parameter
+from rich.console import Console
+from rich.logging import RichHandler
+
+import physgen as pg
+from physgen.mcmc import Langevin, SingleFlip
+from physgen.models import FAMILIES, NonSaturating, Relativistic
+from physgen.simulators import SIMULATORS
+
+__all__ = ["app", "main"]
+
+stderr = Console(stderr=True)
+
+app = App(
+    name="physgen",
+    help="Monte Carlo event generation with learned surrogates.",
+    version=f"physgen {pg.__version__}",
+    help_format="markdown",
+    error_console=stderr,
+)
+
+Names = Annotated[
+    str | None, Parameter(help="Columns, separated by commas; * and ? are wildcards.")
+]
+Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+Count = Annotated[int, Parameter(name=["--n-events", "-n"])]
+Given = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--given",
+        help="A condition with one value for all events, as name=value; repeatable.",
+    ),
+]
+# behaviors that are objects in Python have a name in the shell, with their settings behind a colon
+PARTS: dict[str, type[Any]] = {
+    "relativistic": Relativistic,
+    "non-saturating": NonSaturating,
+    "langevin": Langevin,
+    "single-flip": SingleFlip,
+}
+
+
+def _shell_settings(kind: type[Any]) -> type[Any]:
+    """The dataclass with every field that holds an object replaced by its name."""
+    hints = get_type_hints(kind)
+    fields: list[Any] = []
+    for f in dataclasses.fields(kind):
+        hint: Any = hints[f.name]
+        default: Any = f.default
+        choices = [name for name, part in PARTS.items() if part in get_args(hint)]
+        if choices:
+            default = next((n for n, part in PARTS.items() if type(default) is part), "automatic")
+            hint = Annotated[str, Parameter(help=_part_help(choices, optional=f.default is None))]
+        fields.append((f.name, hint, dataclasses.field(default=default)))
+    namespace = {"__doc__": kind.__doc__, "__module__": __name__}
+    return dataclasses.make_dataclass(
+        kind.__name__, fields, namespace=namespace, frozen=True, kw_only=True
+    )
+
+
+def _part_help(choices: list[str], *, optional: bool) -> str:
+    names = ", ".join((["automatic"] if optional else []) + choices)
+    example = dataclasses.fields(PARTS[choices[0]])[0]
+    return f"One of {names}; with settings as {choices[0]}:{example.name}={example.default}."
+
+
+def _library_settings(family: str, given: Any) -> Any:
+    """The settings of the library from those of the shell."""
+    kind = FAMILIES[family]
+    values = {f.name: getattr(given, f.name) for f in dataclasses.fields(given)}
+    for f in dataclasses.fields(kind):
+        if f.name in values and isinstance(values[f.name], str) and not isinstance(f.default, str):
+            values[f.name] = _part(f.name, values[f.name])
+    return kind(**values)
+
+
+def _part(option: str, text: str) -> Any:
+    name, _, settings = text.partition(":")
+    if name == "automatic":
+        return None
+    if name not in PARTS:
+        raise ValueError(f"unknown {option} {name!r}; use one of automatic, {', '.join(PARTS)}")
+    types = {f.name: type(f.default) for f in dataclasses.fields(PARTS[name])}
+    values = {}
+    for pair in filter(None, settings.split(",")):
+        key, _, value = pair.partition("=")
+        if key not in types:
+            raise ValueError(f"{name} has no setting {key!r} (settings: {', '.join(types)})")
+        kind: Any = types[key]
+        values[key] = value == "true" if kind is bool else kind(value)
+    return PARTS[name](**values)
+
+
+_SHELL = {family: _shell_settings(kind) for family, kind in FAMILIES.items()}
+TRAINING = Group("Training", sort_key=-1)
+
+
+def train(
+    data: Path,
+    *,
+    output: Output,
+    model: Literal["diffusion", "gan", "vae", "rbm", "ebm"] = "diffusion",
+    fields: Names = None,
+    conditions: Names = None,
+    cut: str | None = None,
+    tree: str | None = None,
+    binning: Path | None = None,
+    seed: int = 0,
+    training: Annotated[
+        pg.TrainingConfig, Parameter(name="*", group=TRAINING)
+    ] = pg.TrainingConfig(),
+    **families: Any,
+) -> None:
+    """Train a surrogate on a file of events.
+
+    Example: `physgen train data/zmumu.root --model diffusion --fields mu1_pt,met,njet
+    --conditions njet --budget 60s --seed 1 -o run`
+
+    Parameters
+    ----------
+    data
+        ROOT, HDF5 or IDX file.
+    output
+        Folder of the surrogate.
+    model
+        Family of the model.
+    fields
+        Columns to learn, separated by commas; all by default.
+    conditions
+        Columns that will be given, not generated.
+    cut
+        Events to keep, e.g. "mu1_pt > 30 and njet == 0".
+    tree
+        Tree of a ROOT file with several.
+    binning
+        Binning XML of a CaloChallenge file.
+    seed
+        Seed of weights, batches and noise.
+    """
+    settings = _library_settings(model, families[model])
+    given = _names(conditions)
+    wanted = _names(fields)
+    events = pg.read_events(
+        data,
+        fields=None if wanted is None else [*wanted, *(n for n in given or () if n not in wanted)],
+        cut=cut,
+        tree=tree,
+        binning=binning,
+    )
+    with _progress(f"training {model} on {len(events):,} events") as report:
+        surrogate = pg.Surrogate.fit(
+            events, settings, conditions=given, training=training, rng=seed, progress=report
+        )
+    surrogate.info["file"] = {"name": data.name, "sha256": _sha256(data)}
+    surrogate.save(output)
+    history = surrogate.history
+    player, losses = next(iter(history.losses.items()))
+    print(
+        f"{output}: {surrogate!r}, {history.n_events_seen:,} events seen in "
+        f"{history.seconds[-1]:.0f} s, last {player} loss {losses[-1]:.4g}"
+    )
+
+
+def _train_command() -> Callable[..., None]:
+    """Give the command one parameter per family, whose options are those of its settings."""
+    signature = inspect.signature(train)
+    plain = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    families = [
+        inspect.Parameter(
+            family,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=Annotated[kind, Parameter(group=Group(f"Settings of {kind.__name__}"))],
+            default=kind(),
+        )
+        for family, kind in _SHELL.items()
+    ]
+
+    def command(*args: Any, **kwargs: Any) -> None:
+        train(*args, **{family: kind() for family, kind in _SHELL.items()} | kwargs)
+
+    command.__doc__ = train.__doc__
+    command.__signature__ = signature.replace(parameters=[*plain, *families])  # type: ignore[attr-defined]  # functions have one
+    return command
+
+
+app.command(_train_command(), name="train")
+
+
+@app.command
+def sample(
+    surrogate: Path,
+    *,
+    n_events: Count,
+    output: Output,
+    given: Given = None,
+    conditions: Path | None = None,
+    extrapolate: bool = False,
+    seed: int = 0,
+) -> None:
+    """Generate events with a trained surrogate.
+
+    Example: `physgen sample run -n 10000 --given njet=1 --seed 2 -o fake.root`
+
+    Parameters
+    ----------
+    surrogate
+        Folder written by `physgen train`.
+    n_events
+        Number of events.
+    output
+        File to write; its suffix decides the format (.root, .h5).
+    conditions
+        File whose first n events give the conditions.
+    extrapolate
+        Accept conditions outside the trained range.
+    seed
+        Event i depends only on (seed, i).
+    """
+    simulator = pg.Surrogate.load(surrogate)
+    names = simulator.schema.with_role("condition")
+    values = _given(given)
+    if conditions is not None:
+        table = pg.read_events(conditions, fields=list(names), stop=n_events)
+        values = {**table.to_dict(), **values}
+    events = simulator(n_events, values, rng=seed, extrapolate=extrapolate)
+    _write(output, events)
+
+
+@app.command
+def compare(
+    reference: Path,
+    candidate: Path,
+    *,
+    fields: Names = None,
+    tree: str | None = None,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    strict: bool = False,
+    seed: int = 0,
+) -> int:
+    """Compare two files of events and say how far the second can be trusted.
+
+    Example: `physgen compare data/zmumu.root fake.root --fields mu1_pt,met -o report.html`
+
+    Parameters
+    ----------
+    reference
+        The truth.
+    candidate
+        The generated events.
+    tree
+        Tree of ROOT files with several.
+    output
+        Report to write: .html, .json or .txt.
+    strict
+        Exit with code 1 if the verdict is FAIL.
+    seed
+        Seed of the permutations.
+    """
+    names = _names(fields)
+    report = pg.compare(
+        pg.read_events(reference, fields=names, tree=tree),
+        pg.read_events(candidate, fields=names, tree=tree),
+        rng=seed,
+    )
+    print(report)
+    if output is not None:
+        report.save(output)
+        stderr.print(f"wrote {output}", highlight=False)
+    return int(strict and report.verdict.startswith("FAIL"))
+
+
+@app.command
+def info(path: Path, *, tree: str | None = None) -> None:
+    """Say what a file of events or a surrogate holds.
+
+    Example: `physgen info data/zmumu.root`
+
+    Parameters
+    ----------
+    path
+        File of events, or folder of a surrogate.
+    tree
+        Tree of a ROOT file with several.
+    """
+    if path.is_dir():
+        print(pg.Surrogate.load(path).describe())
+    else:
+        print(pg.describe(path, tree=tree))
+
+
+simulate = App(name="simulate", help="Generate events with a simulator.")
+app.command(simulate)
+
+
+def _simulate_command(kind: type[Any]) -> Callable[..., None]:
+    def command(settings: Any, *, n_events: int, output: Path, given: Any, seed: int) -> None:
+        _write(output, settings(n_events, _given(given), rng=seed))
+
+    command.__doc__ = (kind.__doc__ or "").split("\n")[0]
+    command.__annotations__ = {
+        "settings": Annotated[kind, Parameter(name="*")],
+        "n_events": Count,
+        "output": Output,
+        "given": Given,
+        "seed": int,
+        "return": None,
+    }
+    command.__kwdefaults__ = {"given": None, "seed": 0}
+    command.__defaults__ = (kind(),)
+    return command
+
+
+for _name, _kind in SIMULATORS.items():
+    simulate.command(_simulate_command(_kind), name=_name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=stderr, show_time=False, show_path=False)],
+    )
+    try:
+        result = app(arguments, exit_on_error=False, result_action="return_value")
+    except cyclopts.CycloptsError:
+        return 2
+    except (ValueError, TypeError, OSError, RuntimeError, IndexError) as error:
+        stderr.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        stderr.print("stopped")
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _given(pairs: list[str] | None) -> dict[str, float]:
+    values = {}
+    for pair in pairs or ():
+        name, found, number = pair.partition("=")
+        try:
+            values[name.strip()] = float(number) if found else float("nope")
+        except ValueError:
+            raise ValueError(
+                f"cannot read --given {pair!r}; write name=number, e.g. njet=2"
+            ) from None
+    return values
+
+
+def _write(output: Path, events: pg.Events) -> None:
+    pg.write_events(output, events)
+    print(f"{output}: {len(events):,} events, {', '.join(events.schema.names)}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[pg.Progress], None]]:
+    """A bar on stderr with loss, events per second and time left."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
+        TextColumn("{task.fields[numbers]}"), TimeElapsedColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=stderr, transient=False) as bar:
+        task = bar.add_task(title, total=1.0, numbers="")
+
+        def report(at: pg.Progress) -> None:
+            losses = ", ".join(f"{player} {loss:.3g}" for player, loss in at.loss.items())
+            rate = f"{at.events_per_second:,.0f} events/s"
+            numbers = f"loss {losses}  {rate}  {at.seconds_left:.0f} s left"
+            bar.update(task, completed=at.fraction, numbers=numbers)
+
+        yield report
+        bar.update(task, completed=1.0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
