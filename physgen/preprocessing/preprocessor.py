@@ -17,6 +17,7 @@ from physgen.random import Random
 from physgen.schema import Field, Schema, SchemaError, no_such_field
 from physgen.transforms import (
     Array,
+    Below,
     Columns,
     Transform,
     transform_from_dict,
@@ -128,16 +129,36 @@ class Preprocessor:
         done: dict[str, Array] = dict(conditions)
         start = 0
         for name in self._generated:
-            width = len(self.transforms[name].binary)
-            values = self.transforms[name].inverse(features[:, start : start + width], done)
+            transform = self.transforms[name]
+            part = features[:, start : start + len(transform.binary)]
+            if isinstance(transform, Below) and transform.upper in self._generated:
+                transform = transform.inner  # put in order below, by exchange
+            values = transform.inverse(part, done)
             done[name] = _cast(values, self.schema[name].dtype if name in self.schema else "int64")
-            start += width
+            start += part.shape[1]
+        self._put_in_order(done)
         columns: dict[str, Any] = dict(done)
         for cloud in self.clouds.values():
             width = len(cloud.binary)
             columns |= cloud.inverse(features[:, start : start + width], done)
             start += width
         return {n: columns[n] for n in self.schema.names if n in columns}
+
+    def _put_in_order(self, columns: dict[str, Array]) -> None:
+        """Exchange ordered columns where a model blurred the edge between them.
+
+        The truth is a folded pair: an exchange leaves every symmetric function of the two (the
+        mass of two leptons) as the model made it, which moving one of them would not.
+        """
+        pairs = [
+            (t.upper, name)
+            for name, t in self.transforms.items()
+            if isinstance(t, Below) and t.upper in self._generated
+        ]
+        for _ in pairs:
+            for upper, lower in pairs:
+                a, b = columns[upper], columns[lower]
+                columns[upper], columns[lower] = np.maximum(a, b), np.minimum(a, b)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and dicts, for JSON (the schema is stored beside it)."""

@@ -124,7 +124,8 @@ class Below:
     """A column that never exceeds another (pt-ordered leptons).
 
     It is transformed like any continuous column; what comes out above the other column is
-    reflected to below it, so that the edge stays sharp.
+    reflected to below it, so that the edge stays sharp. (Where both columns are generated, the
+    preprocessor exchanges the two values instead.)
     """
 
     upper: str
