@@ -34,6 +34,8 @@ class Description:
         Events of each column; all equal in a file that can be read as a whole.
     schema : Schema
         Fields and conventions.
+    hidden : tuple of str
+        Columns that are read only when asked for by name: counters of collections.
     left_out : dict of str to str
         What physgen cannot hold, with the reason.
     """
@@ -46,6 +48,7 @@ class Description:
     trees: dict[str, int]
     lengths: dict[str, int]
     schema: Schema
+    hidden: tuple[str, ...]
     left_out: dict[str, str]
 
     @property
@@ -69,6 +72,7 @@ class Description:
             *(f"  tree {name}: {n:,} events" for name, n in self.trees.items()),
             *_table(self),
             *(f"  convention {k}: {_short(v)}" for k, v in self.schema.conventions.items()),
+            *(f"  counter {name}: read when asked for by name" for name in self.hidden),
             *(f"  left out {name}: {reason}" for name, reason in self.left_out.items()),
         ]
         return "\n".join(lines)
@@ -123,5 +127,6 @@ def describe(path: str | os.PathLike[str], *, tree: str | None = None) -> Descri
             trees=source.trees,
             lengths={name: source[name].n_events for name in names},
             schema=source.schema(names),
+            hidden=tuple(source.hidden),
             left_out=source.left_out,
         )

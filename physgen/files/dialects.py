@@ -229,6 +229,7 @@ def _jetnet_fields(events: Events) -> bool:
     schema = events.schema
     return (
         set(schema.names) == {*_PARTICLE, *_JET}
+        and len({field.dtype for field in schema}) == 1
         and all(schema[name].jagged for name in _PARTICLE)
         and len({schema[name].collection for name in _PARTICLE}) == 1
         and all(schema[name].shape == () and not schema[name].jagged for name in _JET)
@@ -243,7 +244,7 @@ def _write_jetnet(file: h5py.File, events: Events, compression: str) -> None:
             f"event {int(counts.argmax())} has {counts.max()} particles, and the JetNet layout of "
             f"these events holds {n_max}; cut them, or change the convention 'n_particles_max'"
         )
-    dtype = np.result_type(*(events.schema[name].dtype for name in _PARTICLE))
+    dtype = events.schema["pt"].dtype
     particles = np.zeros((len(events), n_max, 4), dtype=dtype)
     kept = np.arange(n_max) < counts[:, None]
     for i, name in enumerate(_PARTICLE):

@@ -28,7 +28,8 @@ from physgen.files.datasets import (
     datasets_of,
     type_name,
 )
-from physgen.files.source import Column, Source, jagged, jagged_parts, with_stored
+from physgen.files.guesses import with_weight
+from physgen.files.source import Column, Source, as_stored, jagged, jagged_parts
 from physgen.schema import Field, Schema
 
 __all__ = ["FORMAT_VERSION", "open_source", "write"]
@@ -58,7 +59,7 @@ def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source
         stored = _stored_schema(file, path)
         datasets, left_out = datasets_of(file, path)
         conventions = _conventions(file, stored)
-        dialect = dialects.recognise(datasets)
+        dialect = None if _is_own(file, stored) else dialects.recognise(datasets)
         if dialect is not None:
             columns = dialect.columns(datasets, path)
             columns |= _plain(datasets, path, skip=dialect.datasets)
@@ -67,23 +68,22 @@ def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source
             columns = _own(datasets, stored, path)
         else:
             columns = _plain(datasets, path)
-            if any(dataset.dtype.names for dataset in datasets.values()):
-                left_out |= _structured_left_out(datasets)
+            left_out |= _members_left_out(datasets)
+        columns = with_weight(columns) if stored is None else as_stored(columns, {}, stored)
         if binning is not None:
             conventions |= dialects.binning_conventions(binning, columns, path)
         return Source(
             path=path,
             layout=dialect.name if dialect else "physgen" if stored else "columns",
-            columns={name: _known(column, stored) for name, column in columns.items()},
+            columns=columns,
             left_out=left_out,
             conventions=conventions,
             resources=resources.pop_all(),
         )
 
 
-def _known(column: Column, stored: Schema | None) -> Column:
-    field = with_stored(column.field, stored)
-    return Column(field, column.n_events, column.read, column.n_bytes)
+def _is_own(file: h5py.File, stored: Schema | None) -> bool:
+    return stored is not None and file.attrs.get("physgen_layout", "physgen") == "physgen"
 
 
 def _stored_schema(file: h5py.File, path: Path) -> Schema | None:
@@ -237,7 +237,7 @@ def _numeric_members(dataset: h5py.Dataset) -> list[str]:
     return [name for name in names if _base(dataset.dtype[name])[0].kind in "biuf"]
 
 
-def _structured_left_out(datasets: Mapping[str, h5py.Dataset]) -> dict[str, str]:
+def _members_left_out(datasets: Mapping[str, h5py.Dataset]) -> dict[str, str]:
     return {
         f"{key}.{member}": f"type {type_name(dataset.dtype[member])}; physgen holds numbers"
         for key, dataset in datasets.items()
@@ -270,6 +270,7 @@ def write(path: Path, events: Events, *, layout: str | None, compression: str | 
     with h5py.File(path, "w") as file:
         file.attrs["physgen_format"] = FORMAT_VERSION
         file.attrs["physgen_schema"] = json.dumps(events.schema.to_dict())
+        file.attrs["physgen_layout"] = "physgen" if dialect is None else dialect.name
         if dialect is not None:
             dialect.write(file, events, method)
             return

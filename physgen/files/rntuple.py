@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from physgen.files.checks import damaged
-from physgen.files.source import Column, with_stored
-from physgen.files.ttree import Columns, group_vectors, unit_in
-from physgen.schema import Field, Schema
+from physgen.files.source import Column
+from physgen.files.ttree import Columns, unit_in
+from physgen.schema import Field
 
 __all__ = ["columns"]
 
 
-def columns(
-    ntuple: Any, path: Path, stored: Schema | None
-) -> tuple[Columns, Columns, dict[str, str]]:
+def columns(ntuple: Any, path: Path) -> tuple[Columns, Columns, dict[str, str]]:
     """Return columns, hidden columns (none) and what is left out, with reasons."""
     form, *_ = ntuple.to_akform()
     found: Columns = {}
@@ -30,15 +27,7 @@ def columns(
                 left_out[key.replace(".", "_")] = made
             else:
                 found[made.field.name] = made
-    found = found if stored is not None else group_vectors(found)
-    return (
-        {
-            name: dataclasses.replace(column, field=with_stored(column.field, stored))
-            for name, column in found.items()
-        },
-        {},
-        left_out,
-    )
+    return found, {}, left_out
 
 
 def _parts(name: str, form: Any) -> list[tuple[str, Any]]:

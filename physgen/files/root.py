@@ -19,8 +19,9 @@ import uproot
 from physgen.files import rntuple as rntuples
 from physgen.files import ttree
 from physgen.files.checks import check_magic, damaged
+from physgen.files.guesses import grouped_by_name, with_weight
 from physgen.files.rootwrite import write
-from physgen.files.source import Source
+from physgen.files.source import Source, as_stored
 from physgen.schema import Schema
 
 __all__ = ["FORMAT_VERSION", "open_source", "write"]
@@ -50,22 +51,27 @@ def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source
             file = resources.enter_context(_opened(path))
             found = _trees(file)
         name = _choose(found, tree, path)
+        stored = _stored_schema(file, name, path)
         with damaged(path, f"tree {name!r}"):
-            opened = file[name]
-            stored = _stored_schema(file, name, path)
+            opened = file[tree or name]
             sizes = {n: int((opened if n == name else file[n]).num_entries) for n in found}
         kind = _KINDS[found[name]]
         with damaged(path, f"the columns of tree {name!r}"):
-            columns, hidden, left_out = kind.columns(opened, path, stored)
+            columns, hidden, left_out = kind.columns(opened, path)
+            if stored is None:
+                columns, guessed = grouped_by_name(with_weight(columns))
+            else:
+                columns, guessed = as_stored(columns, hidden, stored), frozenset()
         return Source(
             path=path,
             layout="ttree" if kind is ttree else "rntuple",
-            columns=_in_stored_order(columns, hidden, stored),
+            columns=columns,
             hidden=hidden,
             left_out=left_out,
             conventions=dict(stored.conventions) if stored else {},
             trees=sizes,
             tree=name,
+            guessed=guessed,
             resources=resources.pop_all(),
         )
 
@@ -77,8 +83,7 @@ def _opened(path: Path) -> Any:
         {str(path): None},
         object_cache=None,
         array_cache=None,
-        handler=uproot.MultithreadedFileSource,
-        num_workers=1,
+        handler=uproot.MemmapSource,
     )
 
 
@@ -126,20 +131,12 @@ def _stored_schema(file: Any, tree: str, path: Path) -> Schema | None:
     key = f"{tree}_physgen"
     if file.classnames(recursive=True, cycle=False).get(key) != "TObjString":
         return None
-    stored = json.loads(str(file[key]))
+    with damaged(path, "the schema"):
+        stored = json.loads(str(file[key]))
     if stored["format"] > FORMAT_VERSION:
         raise ValueError(
             f"{path} was written in physgen's ROOT format {stored['format']}, and this physgen "
             f"reads up to {FORMAT_VERSION}; update physgen to read it"
         )
-    return Schema.from_dict(stored["schema"])
-
-
-def _in_stored_order(
-    columns: dict[str, Any], hidden: dict[str, Any], stored: Schema | None
-) -> dict[str, Any]:
-    if stored is None:
-        return columns
-    known = {**columns, **hidden}
-    ordered = {name: known[name] for name in stored.names if name in known}
-    return ordered | {name: c for name, c in columns.items() if name not in ordered}
+    with damaged(path, "the schema"):
+        return Schema.from_dict(stored["schema"])

@@ -13,6 +13,7 @@ import numpy as np
 from physgen.events import Events
 from physgen.files.checks import nonfinite_events
 from physgen.files.cuts import Cut
+from physgen.files.guesses import ungrouped
 from physgen.files.source import Source
 from physgen.schema import Schema, SchemaError, no_such_field
 
@@ -129,7 +130,7 @@ def read_block(source: Source, selection: Selection, start: int, stop: int) -> E
     """Read one range of entries, cut it and check that its numbers are finite."""
     columns = {name: source[name].read(start, stop) for name in selection.names}
     rows = np.arange(start, stop)
-    mask = _mask(selection, columns)
+    mask = _mask(source, selection, columns)
     columns = {name: columns[name] for name in selection.schema.names}
     if mask is not None:
         rows = rows[mask]
@@ -137,15 +138,16 @@ def read_block(source: Source, selection: Selection, start: int, stop: int) -> E
     keep = _finite(source, columns, rows, drop=selection.drop_nonfinite)
     if keep is not None:
         columns = {name: column[keep] for name, column in columns.items()}
-    return Events(selection.schema, columns)
+    return Events(ungrouped(selection.schema, columns, source.guessed), columns)
 
 
-def _mask(selection: Selection, columns: Mapping[str, Any]) -> np.ndarray | None:
+def _mask(source: Source, selection: Selection, columns: Mapping[str, Any]) -> np.ndarray | None:
     if selection.cut is None:
         return None
     if isinstance(selection.cut, Cut):
         return selection.cut(columns)
-    events = Events(selection.schema, columns)
+    columns = {name: columns[name] for name in selection.schema.names}
+    events = Events(ungrouped(selection.schema, columns, source.guessed), columns)
     mask = np.asarray(selection.cut(events))
     if mask.dtype != bool or mask.shape != (len(events),):
         raise ValueError(

@@ -18,7 +18,7 @@ import numpy as np
 
 from physgen.schema import Field, Schema
 
-__all__ = ["Column", "Source", "jagged", "jagged_parts", "with_stored"]
+__all__ = ["Column", "Source", "as_stored", "jagged", "jagged_parts"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ class Source:
         Entries of each tree of the file, for formats that have trees.
     tree : str
         The tree that is open.
+    guessed : frozenset of str
+        Collections that were only guessed from the names of lists without a counter.
     resources : contextlib.ExitStack
         Closed with the source.
     """
@@ -77,6 +79,7 @@ class Source:
     conventions: dict[str, str] = field(default_factory=dict)
     trees: dict[str, int] = field(default_factory=dict)
     tree: str = ""
+    guessed: frozenset[str] = frozenset()
     resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __enter__(self) -> Source:
@@ -103,14 +106,21 @@ class Source:
         return Schema(tuple(self[name].field for name in names), self.conventions)
 
 
-def with_stored(found: Field, stored: Schema | None) -> Field:
-    """Return the field of the stored schema where it fits what the file holds."""
-    if stored is None or found.name not in stored:
-        return found
-    known = stored[found.name]
+def as_stored(
+    columns: dict[str, Column], hidden: dict[str, Column], stored: Schema
+) -> dict[str, Column]:
+    """Return the columns with the properties and in the order of the schema in the file."""
+    known = {**columns, **hidden}
+    ordered = {name: _stored_column(known[name], stored) for name in stored.names if name in known}
+    return ordered | {name: column for name, column in columns.items() if name not in stored}
+
+
+def _stored_column(column: Column, stored: Schema) -> Column:
+    found, known = column.field, stored[column.field.name]
+    # another program may have changed the column since: what the file holds is what counts
     if (known.shape, known.jagged) != (found.shape, found.jagged):
-        return found
-    return dataclasses.replace(known, dtype=found.dtype)
+        return column
+    return dataclasses.replace(column, field=dataclasses.replace(known, dtype=found.dtype))
 
 
 def jagged(content: np.ndarray, offsets: np.ndarray) -> Any:

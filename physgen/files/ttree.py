@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,23 +11,19 @@ import numpy as np
 import uproot
 
 from physgen.files.checks import damaged
-from physgen.files.source import Column, with_stored
-from physgen.schema import Field, Schema
+from physgen.files.source import Column
+from physgen.schema import Field
 
-__all__ = ["collection_of", "columns", "group_vectors", "unit_in"]
+__all__ = ["collection_of", "columns", "unit_in"]
 
 _UNIT = re.compile(r"\[\s*([kMGT]?eV(?:/c(?:\^?2)?)?|m?rad|[mcµun]?m|[mnpuµ]?s)\s*\]")
 # titles that only repeat name and type: "Jet_pt[nJet]/F"
 _LEAF_TITLE = re.compile(r".+/[A-Za-z]")
-_WEIGHTS = {"weight", "eventweight", "event_weight", "genweight", "mcweight", "mc_weight"}
-_N_PROBED = 1000
 
 Columns = dict[str, Column]
 
 
-def columns(
-    tree: Any, path: Path, stored: Schema | None
-) -> tuple[Columns, Columns, dict[str, str]]:
+def columns(tree: Any, path: Path) -> tuple[Columns, Columns, dict[str, str]]:
     """Return columns, hidden columns (counters) and what is left out, with reasons."""
     found: Columns = {}
     left_out: dict[str, str] = {}
@@ -41,12 +36,6 @@ def columns(
         found[name] = made
         if made.field.jagged and branch.count_branch is not None:
             counters[branch.count_branch.name] = None
-    if stored is None:
-        found = group_vectors(_with_weight(found))
-    found = {
-        name: dataclasses.replace(column, field=with_stored(column.field, stored))
-        for name, column in found.items()
-    }
     hidden = {name: found.pop(name) for name in counters if name in found}
     return found, hidden, left_out
 
@@ -161,43 +150,3 @@ def unit_in(title: str) -> str:
 def _description(branch: Any) -> str:
     title = str(branch.title).strip()
     return "" if title == branch.name or _LEAF_TITLE.fullmatch(title) else title
-
-
-def _with_weight(found: Columns) -> Columns:
-    """Give the role of the weight to the one column that is called so in every experiment."""
-    names = [
-        name
-        for name, c in found.items()
-        if name.lower() in _WEIGHTS and not c.field.jagged and c.field.shape == ()
-    ]
-    if len(names) != 1:
-        return found
-    column = found[names[0]]
-    field = dataclasses.replace(column.field, role="weight")
-    return {**found, names[0]: dataclasses.replace(column, field=field)}
-
-
-def group_vectors(found: Columns) -> Columns:
-    """Join lists without a counter (``std::vector``) that are named and filled alike.
-
-    ``jet_pt`` and ``jet_eta`` become the collection ``jet`` if the first events have as many of
-    the one as of the other; nothing else in such a file says that they belong together.
-    """
-    groups: dict[str, list[str]] = {}
-    for name, column in found.items():
-        if column.field.collection == name and re.search(r"[_.]", name):
-            groups.setdefault(re.split(r"[_.]", name)[0], []).append(name)
-    joined = dict(found)
-    for prefix, names in groups.items():
-        if len(names) > 1 and _equal_counts([found[name] for name in names]):
-            for name in names:
-                field = dataclasses.replace(found[name].field, collection=prefix)
-                joined[name] = dataclasses.replace(found[name], field=field)
-    return joined
-
-
-def _equal_counts(group: list[Column]) -> bool:
-    import awkward as ak
-
-    counts = [ak.num(c.read(0, min(c.n_events, _N_PROBED)), axis=1) for c in group]
-    return all(bool(ak.all(count == counts[0])) for count in counts[1:])
