@@ -101,9 +101,9 @@ class EBMModel(GenerativeModel):
         """One player, "ebm"."""
         # without momentum: chains and energy chase each other, as the players of a GAN do
         rate = self.settings.learning_rate
-        return {"ebm": torch.optim.Adam(self.parameters(), lr=rate, betas=(0.0, 0.99))}
+        return {"ebm": torch.optim.Adam(self.parameters(), lr=rate, betas=(0.0, 0.99), fused=True)}
 
-    def loss(self, x: Tensor, condition: Tensor, *, player: str, rng: Random) -> Tensor:  # noqa: ARG002
+    def loss(self, x: Tensor, condition: Tensor, *, player: str, rng: Random) -> Tensor:
         """Contrastive loss of the module's formula; its value is no likelihood.
 
         With conditions every event has its own chain; without, all share the chains' mean.

@@ -12,6 +12,7 @@ A binary feature leaves the generator as an exact -1 or +1, drawn with probabili
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -68,7 +69,7 @@ class NonSaturating:
         """Loss of the discriminator, shape (n_events,)."""
         return F.softplus(-real) + F.softplus(fake)
 
-    def generator(self, real: Tensor, fake: Tensor) -> Tensor:  # noqa: ARG002
+    def generator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Loss of the generator, shape (n_events,)."""
         return F.softplus(-fake)
 
@@ -129,7 +130,7 @@ class GAN:
     n_latent: int = 32
     n_hidden: int = 256
     n_layers: int = 3
-    objective: Relativistic | NonSaturating = Relativistic()  # noqa: RUF009
+    objective: Relativistic | NonSaturating = Relativistic()
     learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -150,17 +151,18 @@ class GANModel(GenerativeModel):
         self.settings, self.spec = settings, spec
         self.objective: Objective = settings.objective
         self.register_buffer("binary", torch.tensor(spec.binary), persistent=False)
-        size = {"n_hidden": settings.n_hidden, "n_layers": settings.n_layers}
+        network = partial(MLP, n_hidden=settings.n_hidden, n_layers=settings.n_layers)
         n_x, n_c = spec.n_features, spec.n_conditions
-        self.generator = MLP(settings.n_latent + n_c, n_x, **size)
-        self.discriminator = MLP(n_x + n_c, 1, **size)
+        self.generator = network(settings.n_latent + n_c, n_x)
+        self.discriminator = network(n_x + n_c, 1)
 
     def players(self) -> dict[str, torch.optim.Optimizer]:
         """Two players, "discriminator" and "generator", in this order."""
-        rate = {"lr": self.settings.learning_rate, "betas": (0.0, 0.99)}
+        rate = self.settings.learning_rate
+        adam = partial(torch.optim.Adam, lr=rate, betas=(0.0, 0.99), fused=True)
         return {
-            "discriminator": torch.optim.Adam(self.discriminator.parameters(), **rate),
-            "generator": torch.optim.Adam(self.generator.parameters(), **rate),
+            "discriminator": adam(self.discriminator.parameters()),
+            "generator": adam(self.generator.parameters()),
         }
 
     def loss(self, x: Tensor, condition: Tensor, *, player: str, rng: Random) -> Tensor:

@@ -26,7 +26,7 @@ The machine with units :math:`u, g` in {0, 1} of Hinton's guide is the same law:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -115,7 +115,9 @@ class RBMModel(GenerativeModel):
 
     def players(self) -> dict[str, torch.optim.Optimizer]:
         """One player, "rbm"."""
-        return {"rbm": torch.optim.Adam(self.parameters(), lr=self.settings.learning_rate)}
+        return {
+            "rbm": torch.optim.Adam(self.parameters(), lr=self.settings.learning_rate, fused=True)
+        }
 
     def loss(self, x: Tensor, condition: Tensor, *, player: str, rng: Random) -> Tensor:
         r"""Free energy of the data minus that of the chains, one number per event.
@@ -196,20 +198,14 @@ class RBMModel(GenerativeModel):
         n_visible, n_hidden = self.couplings.shape
         all_binary = self.spec.n_binary == n_visible
         if n_hidden <= _MAX_ENUMERATED and not (all_binary and n_visible < n_hidden):
-            count, term = n_hidden, self._log_weight_of_hidden
-        elif all_binary and n_visible <= _MAX_ENUMERATED:
-            count, term = n_visible, self._log_weight_of_visible
-        else:
-            raise ValueError(
-                f"the exact partition function needs a layer of at most {_MAX_ENUMERATED} binary "
-                f"units, but this RBM has {n_hidden} hidden and {n_visible} visible units "
-                f"({self.spec.n_binary} of them binary); use fewer hidden units"
-            )
-        blocks = [
-            torch.stack([term(s, c[None]) for c in condition])
-            for s in _all_spins(count, condition)
-        ]
-        return torch.logsumexp(torch.cat(blocks, dim=1), dim=1)
+            return _log_sum(self._log_weight_of_hidden, n_hidden, condition)
+        if all_binary and n_visible <= _MAX_ENUMERATED:
+            return _log_sum(self._log_weight_of_visible, n_visible, condition)
+        raise ValueError(
+            f"the exact partition function needs a layer of at most {_MAX_ENUMERATED} binary "
+            f"units, but this RBM has {n_hidden} hidden and {n_visible} visible units "
+            f"({self.spec.n_binary} of them binary); use fewer hidden units"
+        )
 
     def _log_weight_of_visible(self, v: Tensor, condition: Tensor) -> Tensor:
         return -self.free_energy(v, condition)
@@ -227,7 +223,8 @@ class RBMModel(GenerativeModel):
         both = torch.cat((self.visible_bias, self.hidden_bias))[None]
         if self.spec.n_conditions:
             both = both + self.conditioner(condition)
-        return both.split((self.spec.n_features, self.settings.n_hidden), dim=1)  # type: ignore[return-value]
+        n_visible = self.spec.n_features
+        return both[:, :n_visible], both[:, n_visible:]
 
     def _scale(self) -> Tensor:
         """Scale s of the module's formula, shape (n_features,)."""
@@ -260,8 +257,15 @@ def _log_2_cosh(x: Tensor) -> Tensor:
     return torch.logaddexp(x, -x)
 
 
-def _all_spins(n: int, like: Tensor) -> Iterator[Tensor]:
-    """All 2^n states of n spins in blocks of shape (at most 2^14, n)."""
-    bits = torch.arange(n, device=like.device)
-    for block in torch.arange(2**n, device=like.device).split(2**14):
-        yield (((block[:, None] >> bits) & 1) * 2 - 1).to(like.dtype)
+def _log_sum(
+    log_weight: Callable[[Tensor, Tensor], Tensor], n_spins: int, condition: Tensor
+) -> Tensor:
+    """Logarithm of the sum of the weights of all states of a layer, for each condition."""
+    bits = torch.arange(n_spins, device=condition.device)
+    total = condition.new_full((len(condition),), -math.inf)
+    # in blocks: 2^20 states of 20 units at once would need gigabytes
+    for block in torch.arange(2**n_spins, device=condition.device).split(2**14):
+        spins = (((block[:, None] >> bits) & 1) * 2 - 1).to(condition.dtype)
+        terms = torch.stack([log_weight(spins, c[None]) for c in condition])
+        total = torch.logaddexp(total, torch.logsumexp(terms, dim=1))
+    return total

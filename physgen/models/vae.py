@@ -1,46 +1,54 @@
-r"""Variational autoencoder with a fitted mixture prior.
+r"""Variational autoencoder with a fitted prior.
 
 Symbols: event :math:`x`, condition :math:`c`, latent :math:`z` (n_latent).
 
 * encoder :math:`q(z|x, c) = N(\mu(x, c), \mathrm{diag}\, \sigma^2(x, c))`
 * decoder :math:`p(x|z, c)`: for each real feature :math:`N(m_i(z, c), s_i^2(z, c))`, for each
   binary one :math:`p(x_i = 1) = \mathrm{sigmoid}\, l_i(z, c)`
-* prior :math:`p(z|c) = \sum_k \pi_k(c) N(\mu_k(c), \mathrm{diag}\, \sigma_k^2(c))`, learned with
-  the rest: events drawn from a fixed N(0, 1) would miss what the encoder does not fill.
+* prior :math:`p(z|c)`, an autoregressive mixture (:mod:`physgen.models.prior`)
 
-The loss is a bound on :math:`-\ln p(x|c)` in nats,
+Encoder and decoder minimize, with w = ``kl_weight``,
 
 .. math::
 
-    -\mathrm{ELBO}(x) = -E_q[\ln p(x|z, c)] + D, \qquad
-    D = -\ln \sum_k \pi_k e^{-\mathrm{KL}(q \| N_k)} \ge \mathrm{KL}(q \| p(z|c))
+    -E_q[\ln p(x|z, c)] + w\, \mathrm{KL}(q \| N(0, 1)), \qquad
+    \mathrm{KL} = \tfrac12 \sum_i (\mu_i^2 + \sigma_i^2 - 1 - \ln \sigma_i^2)
 
-with the analytic divergence :math:`\mathrm{KL}(q \| N_k)` of two Gaussians. D follows from
-Jensen's inequality and is exact for a single component.
+The prior is fitted to the latent events of the encoder at the same time,
+:math:`-E_q[\ln p(z|c)]`, since events drawn from N(0, 1) would land where no true event is
+encoded. With it the bound on the likelihood in nats is
+
+.. math:: \mathrm{ELBO}(x) = E_q[\ln p(x|z, c) + \ln p(z|c) - \ln q(z|x, c)] \le \ln p(x|c)
+
+Because the prior is fitted, N(0, 1) is but a scale for the latent space and w may be small.
 
 References
 ----------
-Kingma and Welling, arXiv:1312.6114. Hershey and Olsen, *Approximating the Kullback Leibler
-divergence between Gaussian mixture models*, ICASSP 2007 (the bound D).
+Kingma and Welling, arXiv:1312.6114 (eq. 10 and appendix B: the analytic KL). Zhang et al.,
+arXiv:2310.09656 (TabSyn: small KL weight and a prior fitted afterwards, for tables).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from physgen.models.base import GenerativeModel, TensorSpec
 from physgen.models.checks import require_non_negative, require_positive
+from physgen.models.prior import AutoregressiveMixture
 from physgen.networks.mlp import MLP
 from physgen.random import Random
 
 __all__ = ["VAE", "VAEModel"]
 
 _LOG_2PI = math.log(2 * math.pi)
+# the prior makes one latent variable after the other, so they cost time in sampling
+_MAX_LATENT = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,32 +57,38 @@ class VAE:
 
     Parameters
     ----------
-    n_latent : int, default 16
-        Number of latent variables.
+    n_latent : int, optional
+        Number of latent variables; by default as many as features, at most 64.
     n_hidden : int, default 256
         Width of the hidden layers of encoder and decoder.
     n_layers : int, default 3
         Number of their hidden layers.
-    n_components : int, default 128
-        Number of Gaussians in the prior.
+    n_components : int, default 8
+        Gaussians per latent variable in the prior.
     kl_weight : float, default 1.0
         Factor of D in the loss; with 1 the loss is a bound on -ln p.
     free_bits : float, default 0.0
         D per event, in bits, below which it is not reduced further.
     learning_rate : float, default 1e-3
-        Peak rate of Adam.
+        Peak rate of Adam for encoder and decoder.
+    prior_learning_rate : float, default 5e-3
+        Peak rate of Adam for the prior, which runs after a moving target.
     """
 
-    n_latent: int = 16
+    n_latent: int | None = None
     n_hidden: int = 256
     n_layers: int = 3
-    n_components: int = 128
+    n_components: int = 8
     kl_weight: float = 1.0
     free_bits: float = 0.0
     learning_rate: float = 1e-3
+    prior_learning_rate: float = 5e-3
 
     def __post_init__(self) -> None:
-        require_positive(self, "n_latent", "n_hidden", "n_layers", "n_components", "learning_rate")
+        if self.n_latent is not None:
+            require_positive(self, "n_latent")
+        require_positive(self, "n_hidden", "n_layers", "n_components")
+        require_positive(self, "learning_rate", "prior_learning_rate")
         require_non_negative(self, "kl_weight", "free_bits")
 
     def build(self, spec: TensorSpec) -> VAEModel:
@@ -91,26 +105,41 @@ class VAEModel(GenerativeModel):
         super().__init__()
         self.settings, self.spec = settings, spec
         self.register_buffer("binary", torch.tensor(spec.binary), persistent=False)
-        size = {"n_hidden": settings.n_hidden, "n_layers": settings.n_layers}
-        n_x, n_c, n_z = spec.n_features, spec.n_conditions, settings.n_latent
-        self.encoder = MLP(n_x + n_c, 2 * n_z, **size)
-        self.decoder = MLP(n_z + n_c, 2 * n_x, **size)
-        self.prior = MixturePrior(n_z, settings.n_components, n_c)
+        network = partial(MLP, n_hidden=settings.n_hidden, n_layers=settings.n_layers)
+        n_x, n_c = spec.n_features, spec.n_conditions
+        n_z = settings.n_latent or min(n_x, _MAX_LATENT)
+        self.encoder = network(n_x + n_c, 2 * n_z)
+        self.decoder = network(n_z + n_c, 2 * n_x)
+        self.prior = AutoregressiveMixture(
+            n_z, n_c, n_components=settings.n_components, n_hidden=settings.n_hidden
+        )
 
     def players(self) -> dict[str, torch.optim.Optimizer]:
-        """One player, "vae"."""
-        return {"vae": torch.optim.Adam(self.parameters(), lr=self.settings.learning_rate)}
+        """Two players: "vae" (encoder and decoder) and "prior"."""
+        networks = [*self.encoder.parameters(), *self.decoder.parameters()]
+        s, prior = self.settings, self.prior.parameters()
+        return {
+            "vae": torch.optim.Adam(networks, lr=s.learning_rate, fused=True),
+            "prior": torch.optim.Adam(prior, lr=s.prior_learning_rate, fused=True),
+        }
 
     def loss(self, x: Tensor, condition: Tensor, *, player: str, rng: Random) -> Tensor:
-        """Minus the bound on ln p(x), in nats, with ``kl_weight`` and ``free_bits``."""
-        reconstruction, divergence = self._terms(x, condition, rng)
+        """Loss of a player in nats per event, as at the head of the module."""
+        if player == "prior":
+            with torch.no_grad():
+                z, _, _ = self._latent(x, condition, rng)
+            return -self.prior.log_prob(z, condition)
+        z, mu, log_variance = self._latent(x, condition, rng)
+        divergence = _kl_to_normal(mu, log_variance)
         divergence = divergence.clamp_min(self.settings.free_bits * math.log(2))
-        return self.settings.kl_weight * divergence - reconstruction
+        reconstruction = self._log_likelihood(x, z, condition)
+        return self.settings.kl_weight * divergence.sum(1) - reconstruction
 
     def elbo(self, x: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
-        """Lower bound on ln p(x) in nats from one draw of z, shape (n_events,)."""
-        reconstruction, divergence = self._terms(x, condition, rng)
-        return reconstruction - divergence
+        """Lower bound on ln p(x) in nats, with the fitted prior and one draw of z per event."""
+        z, _, log_variance = self._latent(x, condition, rng)
+        entropy = (log_variance + _LOG_2PI + 1).sum(1) / 2
+        return self._log_likelihood(x, z, condition) + entropy + self.prior.log_prob(z, condition)
 
     @torch.no_grad()
     def sample(self, n_events: int, condition: Tensor, *, rng: Random) -> Tensor:
@@ -123,10 +152,10 @@ class VAEModel(GenerativeModel):
         spins = torch.where(rng.uniform(*mean.shape) < torch.sigmoid(mean), 1.0, -1.0)
         return torch.where(self.binary, spins, x)
 
-    def _terms(self, x: Tensor, condition: Tensor, rng: Random) -> tuple[Tensor, Tensor]:
+    def _latent(self, x: Tensor, condition: Tensor, rng: Random) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw z from q(z|x, c); return it with the mean and the log-variance of q."""
         mu, log_variance = self._encode(x, condition)
-        z = mu + (log_variance / 2).exp() * rng.normal(*mu.shape)
-        return self._log_likelihood(x, z, condition), self.prior.kl(mu, log_variance, condition)
+        return mu + (log_variance / 2).exp() * rng.normal(*mu.shape), mu, log_variance
 
     def _encode(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         mu, log_variance = self.encoder(torch.cat((x, condition), dim=1)).chunk(2, dim=1)
@@ -143,62 +172,9 @@ class VAEModel(GenerativeModel):
         return torch.where(self.binary, F.logsigmoid(x * mean), gauss).sum(1)
 
 
-class MixturePrior(nn.Module):
-    """Mixture of diagonal Gaussians whose parameters may depend on the condition.
-
-    Parameters
-    ----------
-    n_latent, n_components, n_conditions : int
-    """
-
-    def __init__(self, n_latent: int, n_components: int, n_conditions: int) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(torch.zeros(n_components))
-        self.means = nn.Parameter(torch.randn(n_components, n_latent))
-        self.log_variances = nn.Parameter(torch.zeros(n_components, n_latent))
-        if n_conditions:
-            self.conditioner = MLP(
-                n_conditions, n_components * (1 + 2 * n_latent), n_hidden=64, n_layers=2
-            )
-
-    def kl(self, mu: Tensor, log_variance: Tensor, condition: Tensor) -> Tensor:
-        """Bound D on KL(q || prior) of q = N(mu, exp(log_variance)), shape (n_events,)."""
-        logits, means, log_variances = self._components(condition)
-        mu, log_variance = mu[:, None, :], log_variance[:, None, :]
-        # KL of two Gaussians, summed over the latent variables: (n_events, n_components)
-        ratio = log_variance - log_variances
-        shift = (mu - means).square() * (-log_variances).exp()
-        kl = (ratio.exp() + shift - 1 - ratio).sum(2) / 2
-        return -torch.logsumexp(F.log_softmax(logits, dim=1) - kl, dim=1)
-
-    def sample(self, n_events: int, condition: Tensor, *, rng: Random) -> Tensor:
-        """Draw z of shape (n_events, n_latent)."""
-        logits, means, log_variances = self._components(condition)
-        cumulative = torch.softmax(logits, dim=1).cumsum(1).expand(n_events, -1).contiguous()
-        k = torch.searchsorted(cumulative, rng.uniform(n_events, 1)).clamp_(
-            max=logits.shape[1] - 1
-        )
-        mean, log_variance = _pick(means, k), _pick(log_variances, k)
-        return mean + (log_variance / 2).exp() * rng.normal(*mean.shape)
-
-    def _components(self, condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, means and log-variances with a leading axis of 1 or n_events."""
-        if condition.shape[1] == 0:
-            return self.logits[None], self.means[None], _bounded(self.log_variances[None])
-        n_components, n_latent = self.means.shape
-        shift = self.conditioner(condition).view(-1, n_components, 1 + 2 * n_latent)
-        logits, means, log_variances = shift.split((1, n_latent, n_latent), dim=2)
-        return (
-            self.logits + logits[:, :, 0],
-            self.means + means,
-            _bounded(self.log_variances + log_variances),
-        )
-
-
-def _pick(values: Tensor, k: Tensor) -> Tensor:
-    """Row k of values (1 or n_events, n_components, n_latent) for each event."""
-    rows = torch.zeros_like(k) if len(values) == 1 else torch.arange(len(k))[:, None]
-    return values[rows[:, 0], k[:, 0]]
+def _kl_to_normal(mu: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(q || N(0, 1)) of each latent variable, shape (n_events, n_latent)."""
+    return (mu.square() + log_variance.exp() - 1 - log_variance) / 2
 
 
 def _bounded(log_variance: Tensor) -> Tensor:
