@@ -9,13 +9,20 @@ grid, a spin lattice) or jagged (the jets of an event). What a column means trav
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 
+from physgen.columns import (
+    as_array,
+    as_column,
+    group_collections,
+    infer_field,
+    nonfinite_rows,
+    number,
+)
 from physgen.random import Rng, as_generator
 from physgen.schema import Field, Schema, SchemaError, no_such_field
 
@@ -59,7 +66,7 @@ class Events:
         if missing:
             raise SchemaError(f"no column given for the field(s) {', '.join(missing)}")
         self._schema = schema
-        self._columns = {f.name: _as_column(f, columns[f.name]) for f in schema}
+        self._columns = {f.name: as_column(f, columns[f.name]) for f in schema}
         lengths = {name: len(column) for name, column in self._columns.items()}
         if len(set(lengths.values())) > 1:
             raise SchemaError(
@@ -139,7 +146,7 @@ class Events:
         for f in self._schema:
             if np.dtype(f.dtype).kind != "f":
                 continue
-            bad = _nonfinite_rows(self._columns[f.name], f.jagged)
+            bad = nonfinite_rows(self._columns[f.name], f.jagged)
             if len(bad):
                 raise ValueError(
                     f"{f.name} is NaN or infinite in {len(bad)} of {len(self)} events (first: "
@@ -157,17 +164,23 @@ class Events:
         Parameters
         ----------
         columns : mapping of str to array
-            New columns; a name that exists already is replaced.
+            New columns; one that exists already is replaced and keeps its place, unit, role and
+            description.
         **properties
             Properties of the new fields, e.g. ``unit="GeV"``.
         """
-        new = [
-            dataclasses.replace(_infer_field(name, _as_array(c)), **properties)
-            for name, c in columns.items()
-        ]
-        kept = [f for f in self._schema if f.name not in columns]
-        schema = dataclasses.replace(self._schema, fields=(*kept, *new))
-        return Events(schema, {**self._columns, **columns})
+        arrays = {name: as_array(name, column) for name, column in columns.items()}
+        fields = {f.name: f for f in self._schema}
+        for name, array in arrays.items():
+            new = infer_field(name, array)
+            if name in fields:
+                old = fields[name]
+                new = dataclasses.replace(
+                    new, unit=old.unit, role=old.role, description=old.description
+                )
+            fields[name] = dataclasses.replace(new, **properties)
+        schema = dataclasses.replace(self._schema, fields=tuple(fields.values()))
+        return Events(schema, {**self._columns, **arrays})
 
     def split(self, *fractions: float, rng: Rng) -> tuple[Events, ...]:
         """Split at random into parts of these fractions and the rest.
@@ -223,8 +236,8 @@ class Events:
         units, conventions : mapping of str to str, optional
             Units by field; conventions of the schema.
         """
-        arrays = {name: _as_array(column) for name, column in columns.items()}
-        fields = _group_collections([_infer_field(name, a) for name, a in arrays.items()], arrays)
+        arrays = {name: as_array(name, column) for name, column in columns.items()}
+        fields = group_collections([infer_field(name, a) for name, a in arrays.items()], arrays)
         schema = Schema(tuple(fields), conventions or {})
         for name, unit in (units or {}).items():
             schema = schema.with_field(name, unit=unit)
@@ -241,6 +254,8 @@ class Events:
         """Make events from an awkward record array (schema inferred unless given)."""
         import awkward as ak
 
+        if not ak.fields(array):
+            raise SchemaError(f"from_awkward needs records with named fields, got {array.type}")
         columns = {name: array[name] for name in ak.fields(array)}
         return cls(schema, columns) if schema is not None else cls.from_dict(columns)
 
@@ -262,7 +277,8 @@ def concatenate(parts: Sequence[Events]) -> Events:
     Raises
     ------
     SchemaError
-        If there is nothing to join or the fields differ; the message names the first difference.
+        If there is nothing to join, or fields or conventions differ; the message names the first
+        difference. A convention that only some of the parts have is kept.
     """
     if not parts:
         raise SchemaError("nothing to concatenate: the list of Events is empty")
@@ -270,6 +286,7 @@ def concatenate(parts: Sequence[Events]) -> Events:
     for part in parts[1:]:
         if part.schema.fields != first.fields:
             raise SchemaError(f"cannot concatenate: {_first_difference(first, part.schema)}")
+    first = dataclasses.replace(first, conventions=_joined_conventions(parts))
     if len(parts) == 1:
         return parts[0]
     columns: dict[str, Any] = {}
@@ -284,6 +301,18 @@ def concatenate(parts: Sequence[Events]) -> Events:
     return Events(first, columns)
 
 
+def _joined_conventions(parts: Sequence[Events]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for part in parts:
+        for key, value in part.schema.conventions.items():
+            if joined.setdefault(key, value) != value:
+                raise SchemaError(
+                    f"cannot concatenate: convention {key!r} is {joined[key]!r} in one part and "
+                    f"{value!r} in another"
+                )
+    return joined
+
+
 def _first_difference(a: Schema, b: Schema) -> str:
     if a.names != b.names:
         only = [n for n in a.names if n not in b] + [n for n in b.names if n not in a]
@@ -295,107 +324,6 @@ def _first_difference(a: Schema, b: Schema) -> str:
         if getattr(old, p.name) != getattr(new, p.name)
     ]
     return f"field {name!r} differs in {'; '.join(changed)}"
-
-
-def _nonfinite_rows(column: Any, jagged: bool) -> np.ndarray:
-    if jagged:
-        import awkward as ak
-
-        finite = ak.to_numpy(ak.all(np.isfinite(column), axis=1))
-    else:
-        finite = np.isfinite(column).reshape(len(column), -1).all(axis=1)
-    return np.flatnonzero(~finite)
-
-
-def _is_awkward(column: Any) -> bool:
-    return type(column).__module__.startswith("awkward")
-
-
-def _as_array(column: Any) -> Any:
-    """Return numpy for what is regular, awkward for what is not."""
-    if isinstance(column, torch.Tensor):
-        return column.detach().cpu().numpy()
-    if _is_awkward(column):
-        return column if column.ndim > 1 and "var" in str(column.type) else column.to_numpy()
-    if isinstance(column, np.ndarray) and column.dtype != object:
-        return column
-    try:
-        array = np.asarray(column)
-    except ValueError:
-        array = np.empty(0, dtype=object)
-    if array.dtype != object:
-        return array
-    import awkward as ak
-
-    return ak.Array([list(entry) for entry in column])
-
-
-def _infer_field(name: str, array: Any) -> Field:
-    if _is_awkward(array):
-        import awkward as ak
-
-        if array.ndim != 2:
-            raise SchemaError(
-                f"column {name!r} is nested {array.ndim - 1} levels deep; physgen holds one level "
-                "of lists per event, so flatten it or leave it out"
-            )
-        return Field(name, str(ak.flatten(array).to_numpy().dtype), jagged=True)
-    if array.dtype.kind not in "biuf":
-        raise SchemaError(
-            f"column {name!r} has type {array.dtype}; physgen holds numbers (bool, integer, float)"
-        )
-    if array.ndim == 0:
-        raise SchemaError(f"column {name!r} is a single number; give one entry per event")
-    return Field(name, array.dtype.name, shape=array.shape[1:])
-
-
-def _group_collections(fields: list[Field], arrays: Mapping[str, Any]) -> list[Field]:
-    jagged = [f for f in fields if f.jagged and "_" in f.name]
-    grouped: dict[str, Field] = {}
-    for prefix, group in itertools.groupby(jagged, key=lambda f: f.name.split("_")[0]):
-        import awkward as ak
-
-        members = list(group)
-        counts = [ak.num(arrays[f.name], axis=1).to_numpy() for f in members]
-        if all(np.array_equal(counts[0], count) for count in counts[1:]):
-            grouped |= {f.name: dataclasses.replace(f, collection=prefix) for f in members}
-    return [grouped.get(f.name, f) for f in fields]
-
-
-def _as_column(field: Field, column: Any) -> Any:
-    array = _as_array(column)
-    if field.jagged != _is_awkward(array):
-        if field.jagged and getattr(array, "ndim", 0) == 2:
-            import awkward as ak
-
-            array = ak.from_regular(ak.Array(array))
-        else:
-            found = "lists of varying length" if not field.jagged else "one entry"
-            raise SchemaError(
-                f"field {field.name!r} is {'jagged' if field.jagged else 'not jagged'}, but its "
-                f"column has {found} per event"
-            )
-    if field.jagged:
-        import awkward as ak
-
-        found_dtype = np.dtype(_infer_field(field.name, array).dtype)
-        _check_kind(field, found_dtype)
-        return array if found_dtype == field.dtype else ak.values_astype(array, field.dtype)
-    if array.shape[1:] != field.shape:
-        raise SchemaError(
-            f"field {field.name!r} has shape {field.shape} per event, but its column has "
-            f"{array.shape[1:]}"
-        )
-    _check_kind(field, array.dtype)
-    return array.astype(field.dtype, copy=False)
-
-
-def _check_kind(field: Field, found: np.dtype[Any]) -> None:
-    if found.kind not in "biuf" or not np.can_cast(found, field.dtype, casting="same_kind"):
-        raise SchemaError(
-            f"field {field.name!r} holds {field.dtype}, but its column is {found}, and that cast "
-            "loses information; convert the column first"
-        )
 
 
 def _describe(field: Field, column: Any) -> tuple[str, ...]:
@@ -412,9 +340,5 @@ def _describe(field: Field, column: Any) -> tuple[str, ...]:
     elif values.size == 0:
         span = "empty"
     else:
-        span = f"{_number(values.min())} .. {_number(values.max())}"
+        span = f"{number(values.min())} .. {number(values.max())}"
     return field.name, field.unit, field.dtype, per_event, field.role, span
-
-
-def _number(value: Any) -> str:
-    return f"{value}" if np.issubdtype(type(value), np.integer) else f"{value:.6g}"

@@ -72,7 +72,9 @@ class Field:
                 f"field {self.name!r} is jagged and has shape {self.shape}; a jagged field holds "
                 "numbers, so split the vector into one jagged field per component"
             )
-        object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
+        if self.role == "weight" and (self.jagged or self.shape):
+            raise SchemaError(f"the event weight {self.name!r} must be one number per event")
+        object.__setattr__(self, "dtype", _numeric(self.name, self.dtype))
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         if self.allowed is not None:
             object.__setattr__(self, "allowed", tuple(sorted(self.allowed)))
@@ -211,6 +213,19 @@ class Schema:
                 )
             )
         return cls(tuple(fields), stored.get("conventions", {}))
+
+
+def _numeric(name: str, dtype: Any) -> str:
+    """Name of a numpy type; only numbers are held."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found.kind not in "biuf":
+        raise SchemaError(
+            f"field {name!r} has type {str(dtype)!r}; physgen holds numbers (bool, integer, float)"
+        )
+    return found.name
 
 
 def no_such_field(name: str, names: Sequence[str], where: str = "") -> str:
