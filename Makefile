@@ -1,0 +1,47 @@
+# From nothing: every target makes its own .venv first. `make demo` and `make test` are the two to know.
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test slow lint format docs bench install clean
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: install          ## train on data/zmumu.root, write demo/fake.root and demo/report.html
+	$(BIN)/python examples/zmumu_surrogate.py --output demo
+
+test: install          ## what CI runs
+	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+
+slow: install          ## the statistics in full
+	$(BIN)/python -m pytest -q -m "not gpu"
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/validate-pyproject pyproject.toml
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: install
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	$(BIN)/sphinx-build -W --keep-going docs docs/_build
+
+bench: install
+	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/comparison.py
+	$(BIN)/python -m pip install --quiet -c constraints.txt zuko
+	$(BIN)/python benchmarks/zmumu.py
+
+clean:
+	rm -rf .venv demo docs/_build
