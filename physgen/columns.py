@@ -28,7 +28,7 @@ def nonfinite_rows(column: Any, jagged: bool) -> np.ndarray:
 
         finite = ak.to_numpy(ak.all(np.isfinite(column), axis=1))
     else:
-        finite = np.isfinite(column).reshape(len(column), -1).all(axis=1)
+        finite = np.isfinite(column).all(axis=tuple(range(1, column.ndim)))
     return np.flatnonzero(~finite)
 
 
