@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,12 +149,11 @@ def _write_rntuple(file: Any, name: str, events: Events) -> None:
 
 
 def _blocks(events: Events) -> Iterator[Events]:
-    bytes_per_event = [max(1e-3, _n_bytes(events[f.name]) / len(events)) for f in events.schema]
-    wanted = _MIN_BRANCH_BYTES / min(bytes_per_event)
-    n = max(1, int(min(wanted, _MAX_CHUNK_BYTES / sum(bytes_per_event))))
-    for start in range(0, len(events), n):
-        yield events[start : start + n]
-
-
-def _n_bytes(column: Any) -> int:
-    return int(column.nbytes)
+    sizes = [int(events[name].nbytes) for name in events.schema.names]
+    n_blocks = min(sizes) // _MIN_BRANCH_BYTES
+    if sum(sizes) > n_blocks * _MAX_CHUNK_BYTES:
+        n_blocks = -(-sum(sizes) // _MAX_CHUNK_BYTES)
+    n_blocks = min(max(1, n_blocks), len(events))
+    edges = np.linspace(0, len(events), n_blocks + 1).astype(int).tolist()
+    for start, stop in itertools.pairwise(edges):
+        yield events[start:stop]
