@@ -46,7 +46,7 @@ class Estimate:
         digits = _decimals(self.std_error or self.floor or self.value)
         return (
             f"{self.value:.{digits}f} ± {self.std_error:.{digits}f} "
-            f"(floor {self.floor:.{digits}f}, p = {format_p(self.p_value)})"
+            f"(floor {self.floor:.{digits}f}, {p_words(self.p_value)})"
         )
 
     def to_dict(self) -> dict[str, float | str]:
@@ -65,6 +65,12 @@ def format_p(p_value: float) -> str:
     if p_value < 1e-4:
         return "< 0.0001"
     return f"{p_value:.{max(2, 1 - math.floor(math.log10(p_value)))}f}"
+
+
+def p_words(p_value: float) -> str:
+    """Return "p = 0.31" or "p < 0.0001"."""
+    text = format_p(p_value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def _decimals(scale: float) -> int:

@@ -67,7 +67,7 @@ def make_histogram(
     *,
     n_bins: int = 40,
 ) -> Histogram:
-    """Histogram of both samples over the central 99.8 % of the reference.
+    """Histogram of both samples over the central 99 % of the reference.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def make_histogram(
     edges = _uniform_edges(quantity, n_bins)
     ours, ours_error = _shares(quantity.reference, edges, weights[0])
     theirs, theirs_error = _shares(quantity.candidate, edges, weights[1])
-    low, middle, high = np.quantile(quantity.reference, [0.01, 0.5, 0.99])
+    filled = ours[ours > 0]
     return Histogram(
         label=quantity.label,
         edges=edges,
@@ -90,7 +90,7 @@ def make_histogram(
         reference_error=ours_error,
         candidate_error=theirs_error,
         outside=(float(1 - ours.sum()), float(1 - theirs.sum())),
-        log_scale=bool(high - middle > 4 * (middle - low) > 0),
+        log_scale=bool(len(filled) > 3 and filled.max() > 15 * np.median(filled)),
     )
 
 
@@ -127,6 +127,14 @@ def plot_histogram(ax: Axes, histogram: Histogram, *, legend: bool = True) -> Ax
         ax.set_ylim(0, 1.15 * max(h.reference.max(), h.candidate.max(), 1e-12))
     ax.set_xlim(h.edges[0], h.edges[-1])
     ax.set_ylabel("share per bin")
+    if max(h.outside) > 0.0005:
+        ax.set_title(
+            f"beyond the axis: {h.outside[0]:.1%}, candidate {h.outside[1]:.1%}",
+            fontsize=6.5,
+            color="#5b6875",
+            loc="right",
+            pad=2,
+        )
     if legend:
         ax.legend(frameon=False, fontsize="small", handlelength=1.2)
     return ax
@@ -157,6 +165,7 @@ def plot_ratio(ax: Axes, histogram: Histogram) -> Axes:
         y = 1 + (0.93 if above else -0.93) * half
         ax.plot(centers[beyond], np.full(beyond.sum(), y), marker, ms=3, color=CANDIDATE_COLOR)
     ax.set_ylim(1 - half, 1 + half)
+    ax.set_yticks([1 - half / 2, 1, 1 + half / 2])
     ax.set_xlim(h.edges[0], h.edges[-1])
     ax.set_xlabel(h.label)
     ax.set_ylabel("ratio")
@@ -211,7 +220,8 @@ def histogram_grid(
     n_rows = -(-len(histograms) // n_columns)
     figure = Figure(figsize=(3.3 * n_columns, 2.75 * n_rows + 0.3 * legend), dpi=150)
     figure.set_layout_engine("constrained", h_pad=0.04, w_pad=0.04, hspace=0.03)
-    ratios = [2.6, 1, 0.25] * n_rows  # the third is air between the rows
+    ratios = [2.6, 1, 0.2] * n_rows  # the third is air between the rows
+    ratios[-1] = 0.01
     axes = figure.subplots(3 * n_rows, n_columns, squeeze=False, height_ratios=ratios)
     for ax in axes[2::3].flat:
         ax.set_visible(False)
@@ -271,7 +281,7 @@ def _uniform_edges(quantity: Quantity, n_bins: int) -> np.ndarray:
     values = quantity.reference
     if quantity.is_angle:
         return np.linspace(-np.pi, np.nextafter(np.pi, 4), n_bins + 1)
-    low, high = np.quantile(values, [0.001, 0.999])
+    low, high = np.quantile(values, [0.005, 0.995])
     if np.array_equal(values, np.round(values)) and high - low <= n_bins:
         return np.arange(low, high + 2) - 0.5
     if low == high:
@@ -282,12 +292,12 @@ def _uniform_edges(quantity: Quantity, n_bins: int) -> np.ndarray:
 
 
 def _ratio_range(ratio: np.ndarray, error: np.ndarray) -> float:
-    """Half the height of a ratio panel: what the well-measured bins need, within 0.1 .. 1."""
+    """Half the height of a ratio panel: a round number that holds the well-measured bins."""
     measured = error < 0.3
     if not measured.any():
         return 1.0
-    reach = np.abs(ratio[measured] - 1) + error[measured]
-    return float(np.clip(1.2 * np.quantile(reach, 0.95), 0.1, 1.0))
+    reach = np.quantile(np.abs(ratio[measured] - 1) + error[measured], 0.95)
+    return next((half for half in (0.1, 0.2, 0.5) if reach < half), 1.0)
 
 
 def _style(ax: Axes) -> Axes:

@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING
 
 from physgen.estimates import format_p
-from physgen.report.text import LIMITS, number, provenance, with_error
+from physgen.report.text import LIMITS, in_units, js_decimals, number, provenance, with_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,13 +32,14 @@ def as_html(report: Report) -> str:
 
     source = importlib.resources.files("physgen.report").joinpath("page.html.j2")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters.update(number=number, p=format_p, error=with_error)
+    environment.filters.update(number=number, p=format_p, error=with_error, in_units=in_units)
     outcome, _, rest = report.verdict.partition(": ")
     return environment.from_string(source.read_text(encoding="utf-8")).render(
         report=report,
         outcome=outcome,
         sentence=rest[:1].upper() + rest[1:],
         limits=LIMITS,
+        places=js_decimals(report),
         provenance=provenance(report),
         figures=[Markup(svg) for svg in _histograms(report)],
         n_left_out=max(0, len(report.histograms) - _N_FIGURES),

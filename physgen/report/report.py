@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from physgen.estimates import Estimate
+from physgen.files.atomic import atomic_path
 
 if TYPE_CHECKING:
     from physgen.plotting import Histogram
@@ -193,19 +193,8 @@ class Report:
             raise ValueError(
                 f"a report is saved as .html, .json or .txt, and {target.name!r} is none of them"
             )
-        with _replacing(target) as temporary:
+        with atomic_path(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Temporary path in the same folder that becomes ``path`` when all went well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _plain(value: float) -> float | None:

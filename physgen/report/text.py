@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from physgen.estimates import Estimate, format_p
+from physgen.estimates import Estimate, format_p, p_words
 
 if TYPE_CHECKING:
     from physgen.report.report import Report
@@ -38,7 +38,7 @@ def as_text(report: Report) -> str:
     alpha = report.settings["alpha"]
     parts = [
         textwrap.fill(report.verdict, _WIDTH),
-        f"p = {format_p(report.p_value)} for the whole comparison (level {alpha:g})",
+        f"{p_words(report.p_value)} for the whole comparison (level {alpha:g})",
         "",
         *_sizes(report),
         "",
@@ -65,7 +65,7 @@ def number(value: float, digits: int = 2) -> str:
 
     Examples
     --------
-    >>> number(0.012345), number(1234.5), number(-0.0000012), number(0)
+    >>> number(0.012345), number(1234.6), number(-0.0000012), number(0)
     ('0.012', '1235', '-1.2e-06', '0')
     """
     if value == 0:
@@ -83,11 +83,24 @@ def decimals(value: float, digits: int = 2) -> int:
     return max(0, digits - 1 - exponent)
 
 
-def with_error(estimate: Estimate) -> str:
-    """Value ± error, both with the decimals of a two-digit error."""
-    places = decimals(estimate.std_error) if estimate.std_error > 0 else 3
-    places = min(places, 8)
-    return f"{estimate.value:.{places}f} ± {estimate.std_error:.{places}f}"
+def with_error(estimate: Estimate, places: int | None = None) -> str:
+    """Value ± error, by default with the decimals of a two-digit error."""
+    if places is None:
+        places = min(8, decimals(estimate.std_error) if estimate.std_error > 0 else 3)
+    value = round(estimate.value, places) + 0.0  # no "-0.000"
+    return f"{value:.{places}f} ± {estimate.std_error:.{places}f}"
+
+
+def js_decimals(report: Report) -> int:
+    """Decimals that suit the JS of most rows, so that the column can be read down."""
+    errors = sorted(row.js.std_error for row in report.table)
+    middle = errors[len(errors) // 2]
+    return decimals(middle) if middle > 0 else 4
+
+
+def in_units(value: float, unit: str) -> str:
+    """Two digits and the unit."""
+    return f"{number(value)} {unit}".rstrip()
 
 
 def _sizes(report: Report) -> list[str]:
@@ -100,15 +113,16 @@ def _sizes(report: Report) -> list[str]:
 
 
 def _table(report: Report) -> list[str]:
-    header = ("observable", "JS [bits]", "floor", "as shift [σ]", "W1 in units", "floor", "KS",
+    places = js_decimals(report)
+    header = ("observable", "JS [bits]", "floor", "as shift [σ]", "W1", "floor", "KS",
               "floor", "p")  # fmt: skip
     rows = [
         (
             row.label,
-            with_error(row.js),
-            number(row.js.floor),
+            with_error(row.js, places),
+            f"{row.js.floor:.{places}f}",
             f"{row.shift:.2f} (< {row.shift_upper:.2f})",
-            number(row.w1.value),
+            in_units(row.w1.value, row.unit),
             number(row.w1.floor),
             f"{row.ks.value:.3f}",
             f"{row.ks.floor:.3f}",
@@ -150,7 +164,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-    return [lines[0], "─" * max(len(line) for line in lines), *lines[1:]]
+    return [lines[0], "─" * min(_WIDTH, max(len(line) for line in lines)), *lines[1:]]
 
 
 def _bullets(title: str, items: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from physgen.estimates import Estimate, format_p
+from physgen.estimates import Estimate, p_words
 from physgen.report.report import Correlations, Row
 
 __all__ = ["ONE_SIDED", "decide"]
@@ -60,7 +60,7 @@ def decide(
         )
     if within:
         return "pass with difference", (
-            f"PASS: a difference is seen with {size} (p = {format_p(p_value)}), but it is within "
+            f"PASS: a difference is seen with {size} ({p_words(p_value)}), but it is within "
             f"the tolerance; worst {table[0].name}, {_shift_words(table[0])}."
         )
     if p_value >= alpha:
@@ -74,7 +74,7 @@ def decide(
     found = _found(table, pairs, auc, correlations, alpha, tolerance, max_auc)
     return "fail", (
         f"FAIL: {found or 'all columns together differ (MMD), none by itself'} "
-        f"(p = {format_p(p_value)} with {size})."
+        f"({p_words(p_value)} with {size})."
     )
 
 
@@ -91,7 +91,7 @@ def _found(
     found = []
     seen = [row for row in table if row.p_value < alpha]
     if seen:
-        others = f" and {len(seen) - 1} more" if len(seen) > 1 else ""
+        others = f" ({len(seen) - 1} more differ)" if len(seen) > 1 else ""
         found.append(f"worst {seen[0].name}, {_shift_words(seen[0])}{others}")
     if pairs and correlations and pairs.p_value < alpha and (not seen or pairs.value > tolerance):
         found.append(f"correlation of {correlations.worst}")

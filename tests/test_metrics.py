@@ -1,0 +1,406 @@
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.integrate import quad
+
+from physgen.metrics import (
+    bin_contents,
+    bin_edges,
+    classifier_auc,
+    equivalent_shift,
+    js_divergence,
+    js_from_probabilities,
+    ks_distance,
+    mmd,
+    wasserstein,
+)
+from physgen.metrics.binning import merge_bins
+from physgen.metrics.classifier import auc, auc_errors
+from physgen.metrics.correlation import compare_correlations, mid_ranks
+from physgen.metrics.kernels import BANDWIDTHS, median_distance, mmd_ladder
+from physgen.metrics.resampling import effective_size, normalize_weights
+from physgen.metrics.transport import (
+    distribution_gaps,
+    ks_std_error,
+    wasserstein_std_error,
+)
+
+
+def gaussian(n, seed, *, shift=0.0, d=None):
+    return np.random.default_rng(seed).normal(shift, size=n if d is None else (n, d))
+
+
+def equal(n):
+    return np.full(n, 1 / n)
+
+
+def js_by_quadrature(shift):
+    def density(x):
+        p, q = stats.norm.pdf(x), stats.norm.pdf(x, shift)
+        m = (p + q) / 2
+        return (p * np.log2(p / m) + q * np.log2(q / m)) / 2
+
+    return quad(density, -9, 9 + shift, points=[0, shift], epsabs=1e-12, limit=200)[0]
+
+
+# Jensen-Shannon
+
+
+def test_js_of_disjoint_and_of_equal_laws():
+    assert js_from_probabilities(np.array([0.3, 0.7, 0, 0]), np.array([0, 0, 0.5, 0.5])) == 1
+    assert js_from_probabilities(np.array([0.3, 0.7]), np.array([0.3, 0.7])) == 0
+
+
+def test_js_of_disjoint_samples_is_one_after_subtraction_too():
+    found = js_divergence(gaussian(200, 0), gaussian(300, 1) + 100, rng=0)
+    assert found.value == pytest.approx(1, abs=1e-12)
+    assert found.p_value == 0.001
+
+
+def test_js_by_hand_is_in_bits_and_no_square_root():
+    p, q = np.array([0.5, 0.5]), np.array([1.0, 0.0])
+    m = (p + q) / 2
+    by_hand = 0.5 * (p * np.log2(p / m)).sum() + 0.5 * np.log2(1 / 0.75)
+    assert js_from_probabilities(p, q) == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_js_of_nearly_equal_laws_keeps_its_digits():
+    eps = 1e-7
+    p, q = np.array([0.5, 0.5]), np.array([0.5 + eps, 0.5 - eps])
+    assert js_from_probabilities(p, q) == pytest.approx(eps**2 / (2 * np.log(2)), rel=1e-5)
+
+
+@pytest.mark.parametrize("shift", [0.1, 0.5, 2.0])
+def test_js_of_gaussians_against_quadrature(shift):
+    exact = js_by_quadrature(shift)
+    found = js_divergence(gaussian(40_000, 1), gaussian(40_000, 2, shift=shift), rng=0)
+    # 100 equal-probability bins lose a little of a divergence, never gain
+    assert found.value == pytest.approx(exact, abs=4 * found.std_error + 0.01 * exact)
+
+
+@pytest.mark.parametrize("shift", [0.03, 0.1, 1.0, 3.0])
+def test_equivalent_shift_inverts_the_quadrature(shift):
+    assert equivalent_shift(js_by_quadrature(shift)) == pytest.approx(shift, rel=2e-3)
+
+
+def test_equivalent_shift_ends():
+    assert equivalent_shift(-0.01) == 0
+    assert equivalent_shift(1.0) == 8
+
+
+def test_js_of_equal_laws_is_unbiased_and_its_error_is_right():
+    found = [
+        js_divergence(gaussian(500, k), gaussian(700, 1000 + k), n_permutations=99, rng=k)
+        for k in range(100)
+    ]
+    values = np.array([e.value for e in found])
+    errors = np.array([e.std_error for e in found])
+    assert abs(values.mean()) < 4 * values.std() / 10
+    assert 0.75 < errors.mean() / values.std() < 1.35
+    above = np.mean([e.value > e.floor for e in found])
+    assert 0.0 < above < 0.15  # 5 % expected
+
+
+def test_js_interval_covers_a_shift():
+    exact = js_by_quadrature(0.3)
+    z = [
+        (e.value - exact) / e.std_error
+        for k in range(60)
+        if (e := js_divergence(gaussian(3000, k), gaussian(3000, 900 + k, shift=0.3),
+                               n_permutations=99, rng=k))
+    ]  # fmt: skip
+    assert 0.75 < np.std(z) < 1.3
+    assert np.mean(np.abs(z) < 2) > 0.85
+
+
+def test_js_with_unit_weights_from_draws_agrees_with_the_hypergeometric():
+    x, y = gaussian(2000, 0), gaussian(2000, 1, shift=0.1)
+    plain = js_divergence(x, y, rng=0)
+    tilted = np.ones(2000)
+    tilted[0] = 1.001  # no longer equal: multipliers instead of permutations
+    weighted = js_divergence(x, y, weights=(tilted, None), rng=0)
+    assert weighted.value == pytest.approx(plain.value, abs=3e-4)
+    assert weighted.std_error == pytest.approx(plain.std_error, rel=0.2)
+
+
+def test_js_of_weighted_events_sees_the_weighted_law():
+    x = gaussian(20_000, 0)
+    tilt = np.exp(0.3 * x)  # a Gaussian times exp(a x) is a Gaussian shifted by a
+    shifted = gaussian(20_000, 1, shift=0.3)
+    assert js_divergence(x, shifted, weights=(tilt, None), rng=0).p_value > 0.01
+    assert js_divergence(x, shifted, rng=0).p_value == pytest.approx(1 / 1000)
+
+
+def test_js_with_negative_weights():
+    rng = np.random.default_rng(0)
+    x = gaussian(20_000, 0)
+    signs = np.where(rng.random(20_000) < 0.2, -1.0, 1.0)
+    found = js_divergence(x, gaussian(20_000, 1), weights=(signs, None), rng=0)
+    assert found.p_value > 0.01
+    moved = js_divergence(x, gaussian(20_000, 1, shift=0.2), weights=(signs, None), rng=0)
+    assert moved.p_value < 0.01
+    assert moved.value == pytest.approx(js_by_quadrature(0.2), rel=0.3)
+
+
+# bins
+
+
+def test_bins_are_of_equal_probability():
+    x = gaussian(10_000, 0)
+    counts = bin_contents(x, bin_edges(x, n_bins=20))
+    assert len(counts) == 20
+    assert counts.min() >= 499
+    assert counts.max() <= 501
+
+
+def test_an_atom_gets_a_bin_of_its_own():
+    x = np.concatenate((np.zeros(4000), np.abs(gaussian(6000, 0)) + 0.1))
+    edges = bin_edges(x, n_bins=20)
+    assert bin_contents(x, edges).max() == 4000
+    moved = np.where(x == 0, 1e-3, x)
+    assert js_divergence(x, moved, rng=0).value > 0.1
+
+
+def test_discrete_values_get_one_bin_each_and_nothing_is_lost():
+    x = np.array([3, 1, 1, 7, 7, 7])
+    edges = bin_edges(x)
+    assert bin_contents(x, edges).tolist() == [2, 1, 3]
+    assert bin_contents(np.array([-100, 100]), edges).tolist() == [1, 0, 1]
+
+
+def test_a_constant_column_has_one_bin():
+    x = np.full(50, 2.0)
+    assert len(bin_edges(x)) == 0
+    found = js_divergence(x, x, rng=0)
+    assert (found.value, found.p_value) == (0, 1)
+
+
+def test_bins_are_joined_until_weights_are_positive():
+    rng = np.random.default_rng(0)
+    x, y = gaussian(400, 0), gaussian(400, 1)
+    a = normalize_weights(np.where(rng.random(400) < 0.35, -1.0, 1.0), 400)
+    edges = bin_edges(np.concatenate((x, y)), n_bins=40)
+    assert bin_contents(x, edges, a).min() < 0
+    joined = merge_bins(np.concatenate((x, y)), a, equal(400), edges)
+    assert 1 <= len(joined) < len(edges)
+    assert bin_contents(x, joined, a).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (np.zeros(3), "all zero"),
+        (np.array([1.0, -2.0, 0.5]), "sum to -0.5"),
+        (np.array([1.0, np.nan, 1.0]), "NaN"),
+        (np.ones(2), "3 events need 3 weights"),
+    ],
+)
+def test_weights_that_are_no_law(weights, said):
+    with pytest.raises(ValueError, match=said):
+        normalize_weights(weights, 3)
+
+
+def test_effective_size():
+    assert effective_size(np.ones(10)) == 10
+    assert effective_size(np.array([1.0, 1.0, -1.0])) == pytest.approx(1 / 3)
+
+
+# Wasserstein and Kolmogorov-Smirnov
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_wasserstein_and_ks_against_scipy(ties):
+    x, y = gaussian(300, 0), gaussian(211, 1, shift=0.4)
+    if ties:
+        x, y = np.round(x, 1), np.round(y, 1)
+    assert wasserstein(x, y) == pytest.approx(stats.wasserstein_distance(x, y), rel=1e-9)
+    assert ks_distance(x, y) == pytest.approx(stats.ks_2samp(x, y).statistic, rel=1e-9)
+
+
+def test_wasserstein_with_weights_against_scipy():
+    x, y = gaussian(300, 0), gaussian(200, 1)
+    w = np.random.default_rng(2).random(300)
+    expected = stats.wasserstein_distance(x, y, w, None)
+    assert wasserstein(x, y, weights=(w, None)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_wasserstein_goes_the_short_way_around_a_circle():
+    rng = np.random.default_rng(0)
+    x = (rng.normal(np.pi - 0.05, 0.1, 4000) + np.pi) % (2 * np.pi) - np.pi
+    y = (x + 0.1 + np.pi) % (2 * np.pi) - np.pi
+    assert wasserstein(x, y, period=2 * np.pi) == pytest.approx(0.1, rel=0.05)
+    assert wasserstein(x, y) > 1  # the straight way crosses the whole range
+
+
+def test_errors_of_wasserstein_and_ks_match_their_spread():
+    values, errors = [], []
+    for k in range(80):
+        x, y = gaussian(400, k), gaussian(400, 500 + k, shift=0.5)
+        order = distribution_gaps(np.concatenate((x, y)))
+        gaps = order.gaps(np.concatenate((equal(400), -equal(400)))[None])
+        values.append((order.wasserstein(gaps)[0], order.ks(gaps)[0]))
+        errors.append(
+            [f(order, gaps[0], equal(400), equal(400)) for f in (wasserstein_std_error,
+                                                                ks_std_error)]
+        )  # fmt: skip
+    ratio = np.mean(errors, axis=0) / np.std(values, axis=0)
+    assert (np.abs(ratio - 1) < 0.3).all()
+
+
+# MMD
+
+
+def mmd_double_loop(x, y, sigma):
+    """Unbiased MMD^2 in float64 with all pairs but (x_i, y_i), one event at a time."""
+    n, total = len(x), 0.0
+    k = lambda u, v: np.exp(-((u - v) ** 2).sum() / (2 * sigma**2))
+    for i in range(n):
+        for j in range(n):
+            if i != j:
+                total += k(x[i], x[j]) + k(y[i], y[j]) - k(x[i], y[j]) - k(y[i], x[j])
+    return total / (n * (n - 1))
+
+
+def test_mmd_against_a_double_loop():
+    x, y = gaussian(40, 0, d=3), gaussian(40, 1, d=3, shift=0.3)
+    drawn, _ = mmd_ladder(
+        torch.from_numpy(x).float(), torch.from_numpy(y).float(), equal(40), equal(40), 1.7, 3,
+        np.random.default_rng(0),
+    )  # fmt: skip
+    expected = [mmd_double_loop(x, y, 1.7 * factor) for factor in BANDWIDTHS]
+    assert drawn[0] == pytest.approx(expected, abs=1e-7)
+
+
+def test_mmd_draws_are_swaps_of_pairs():
+    x, y = gaussian(30, 0, d=2), gaussian(30, 1, d=2)
+    drawn, _ = mmd_ladder(
+        torch.from_numpy(x).float(), torch.from_numpy(y).float(), equal(30), equal(30), 1.0, 1,
+        np.random.default_rng(5),
+    )  # fmt: skip
+    signs = 2 * np.random.default_rng(5).integers(0, 2, (30, 2), dtype=np.int8)[:, 1:] - 1
+    swapped_x, swapped_y = np.where(signs > 0, x, y), np.where(signs > 0, y, x)
+    expected = [mmd_double_loop(swapped_x, swapped_y, factor) for factor in BANDWIDTHS]
+    assert drawn[1] == pytest.approx(expected, abs=1e-7)
+
+
+def test_weighted_mmd_against_matrices():
+    x, y = gaussian(50, 0, d=2), gaussian(50, 1, d=2)
+    a = normalize_weights(np.random.default_rng(2).normal(1, 0.7, 50), 50)
+    b = normalize_weights(np.random.default_rng(3).random(50), 50)
+    drawn, _ = mmd_ladder(
+        torch.from_numpy(x).float(), torch.from_numpy(y).float(), a, b, 1.0, 2,
+        np.random.default_rng(0),
+    )  # fmt: skip
+
+    def gram(u, v):
+        return np.exp(-0.5 * ((u[:, None] - v) ** 2).sum(-1))
+
+    off = 1 - np.eye(50)
+    expected = (
+        a @ (gram(x, x) * off) @ a / (1 - a @ a)
+        + b @ (gram(y, y) * off) @ b / (1 - b @ b)
+        - 2 * a @ gram(x, y) @ b
+    )
+    assert drawn[0, BANDWIDTHS.index(1.0)] == pytest.approx(expected, abs=1e-6)
+
+
+def test_mmd_of_gaussians_against_the_closed_form():
+    # E k of two Gaussians with variance 1 in d dimensions: (s2 / (s2 + 2))^(d/2) exp(...)
+    d, shift, sigma = 2, 0.5, 1.5
+    scale = (sigma**2 / (sigma**2 + 2)) ** (d / 2)
+    exact = 2 * scale * (1 - np.exp(-(shift**2) * d / (2 * (sigma**2 + 2))))
+    drawn, errors = mmd_ladder(
+        torch.from_numpy(gaussian(4000, 0, d=d)).float(),
+        torch.from_numpy(gaussian(4000, 1, d=d, shift=shift)).float(),
+        equal(4000), equal(4000), sigma, 1, np.random.default_rng(0),
+    )  # fmt: skip
+    middle = BANDWIDTHS.index(1.0)
+    assert drawn[0, middle] == pytest.approx(exact, abs=4 * errors[middle])
+    assert errors[middle] < 0.1 * exact
+
+
+def test_mmd_does_not_depend_on_the_block_size(monkeypatch):
+    x, y = gaussian(700, 0, d=3), gaussian(700, 1, d=3)
+    large = mmd(x, y, n_permutations=19, rng=0)
+    monkeypatch.setattr("physgen.metrics.kernels._BLOCK", 97)
+    small = mmd(x, y, n_permutations=19, rng=0)
+    assert small.value == pytest.approx(large.value, abs=1e-7)
+    assert small.p_value == large.p_value
+
+
+def test_mmd_says_how_many_events_it_used():
+    found = mmd(gaussian(900, 0, d=2), gaussian(400, 1, d=2), max_events=300, rng=0)
+    assert "300 events per side" in found.note
+
+
+def test_median_distance_of_equal_events():
+    assert median_distance(torch.zeros(30, 2)) == 1.0
+
+
+# classifier
+
+
+def test_auc_against_scipy_with_ties():
+    scores = np.round(np.concatenate((gaussian(80, 0), gaussian(60, 1, shift=0.5))), 1)
+    u = stats.mannwhitneyu(scores[80:], scores[:80]).statistic / (80 * 60)
+    assert auc(scores, equal(80), equal(60)) == pytest.approx(u, rel=1e-12)
+
+
+def test_auc_error_under_the_null_is_that_of_mann_whitney():
+    scores = gaussian(2000, 0)
+    _, null = auc_errors(scores, equal(1200), equal(800))
+    assert null == pytest.approx(np.sqrt(2001 / (12 * 1200 * 800)), rel=0.01)
+
+
+def test_auc_error_matches_its_spread():
+    drawn = [
+        np.concatenate((gaussian(150, k), gaussian(150, k + 999, shift=1))) for k in range(99)
+    ]
+    values = [auc(s, equal(150), equal(150)) for s in drawn]
+    errors = [auc_errors(s, equal(150), equal(150))[0] for s in drawn]
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.25)
+
+
+def test_classifier_finds_the_auc_of_a_known_shift():
+    found = classifier_auc(gaussian(4000, 0, d=1), gaussian(4000, 1, d=1, shift=1.0), rng=0)
+    best = stats.norm.cdf(1 / np.sqrt(2))
+    assert best - 0.03 < found.value < best + 3 * found.std_error
+    assert found.p_value < 1e-6
+    assert abs(found.floor - 0.5) < 0.05
+
+
+def test_classifier_counts_weights():
+    x = gaussian(3000, 0, d=1)
+    shifted = gaussian(3000, 1, d=1, shift=0.5)
+    tilt = np.exp(0.5 * x[:, 0])
+    assert classifier_auc(x, shifted, weights=(tilt, None), rng=0).value < 0.53
+    assert classifier_auc(x, shifted, rng=0).value > 0.6
+
+
+# pairs
+
+
+def test_mid_ranks_against_scipy():
+    x = np.round(gaussian(100, 0), 1)
+    ranks = stats.rankdata(x)
+    assert mid_ranks(x) == pytest.approx((ranks - ranks.mean()) / ranks.std())
+
+
+def test_correlations_are_spearman_and_a_lost_one_is_found():
+    rng = np.random.default_rng(0)
+    x = rng.multivariate_normal([0, 0, 0], [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]], size=2000)
+    y = rng.normal(size=(2000, 3))
+    found = compare_correlations(x, y, equal(2000), equal(2000), n_permutations=99, rng=rng)
+    assert found.pair == (0, 1)
+    assert found.estimate.p_value == 0.01
+    spearman = stats.spearmanr(x).statistic
+    assert found.reference == pytest.approx(spearman, abs=0.01)
+    expected = np.arctanh(spearman[0, 1]) - np.arctanh(stats.spearmanr(y).statistic[0, 1])
+    assert found.estimate.value == pytest.approx(abs(expected), abs=0.02)
+
+
+def test_constant_columns_have_no_correlation():
+    x = np.column_stack((gaussian(100, 0), np.ones(100)))
+    assert compare_correlations(x, x, equal(100), equal(100), n_permutations=9,
+                                rng=np.random.default_rng(0)) is None  # fmt: skip
