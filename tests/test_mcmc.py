@@ -119,7 +119,7 @@ def test_blocks_move_spins_and_numbers_together(rng):
 def test_run_counts_its_steps():
     calls = []
 
-    def kernel(energy, state, *, rng):
+    def kernel(_energy, state, *, rng):
         calls.append(rng)
         return state + 1, Info(torch.full((len(state),), 0.5))
 

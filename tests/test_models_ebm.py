@@ -1,0 +1,96 @@
+"""The energy-based model: its kernel, its replay buffer, its energy."""
+
+import pytest
+import torch
+
+from physgen.mcmc import Blocks, Langevin, SingleFlip
+from physgen.models import EBM, TensorSpec
+from physgen.models.base import HasEnergy, HasLogProb
+from physgen.models.persistent import PersistentChains
+from physgen.random import GeneratorRandom, PhiloxRandom
+
+REAL = TensorSpec(n_features=3)
+SPINS = TensorSpec(n_features=3, binary=(True,) * 3)
+MIXED = TensorSpec(n_features=3, binary=(False, True, False))
+TINY = {"n_hidden": 8, "n_chains": 32}
+
+
+def generator_random(seed=0):
+    return GeneratorRandom(torch.Generator().manual_seed(seed))
+
+
+def test_the_features_choose_the_kernel():
+    assert isinstance(EBM(**TINY).build(REAL).kernel, Langevin)
+    assert isinstance(EBM(**TINY).build(SPINS).kernel, SingleFlip)
+    kernel = EBM(**TINY).build(MIXED).kernel
+    assert isinstance(kernel, Blocks)
+    assert kernel.columns == ((0, 2), (1,))
+    mine = Langevin(step_size=0.3, adjust=True)
+    assert EBM(**TINY, kernel=mine).build(REAL).kernel is mine
+
+
+@pytest.mark.parametrize("spec", [SPINS, MIXED])
+def test_langevin_on_spins_is_refused(spec):
+    with pytest.raises(
+        ValueError, match=r"Langevin needs real features, but . of the 3 are binary"
+    ):
+        EBM(kernel=Langevin()).build(spec)
+
+
+@pytest.mark.parametrize("spec", [REAL, MIXED])
+def test_flips_of_real_numbers_are_refused(spec):
+    with pytest.raises(ValueError, match=r"SingleFlip needs binary features .*only . of the 3"):
+        EBM(kernel=SingleFlip()).build(spec)
+
+
+def test_energy_confines_the_real_features():
+    model = EBM(**TINY).build(MIXED)
+    x = torch.tensor([[0.0, 1.0, 0.0], [50.0, 1.0, 0.0]])
+    energy = model.energy(x, torch.zeros(2, 0))
+    assert energy.shape == (2,)
+    assert energy[1] > energy[0] + 1000
+    assert isinstance(model, HasEnergy)
+    assert not isinstance(model, HasLogProb)
+
+
+def test_chains_live_from_update_to_update_in_training_only():
+    model = EBM(**TINY).build(REAL)
+    x, c = torch.zeros(8, 3), torch.zeros(8, 0)
+    before = model.chains.state.clone()
+    model.train().loss(x, c, player="ebm", rng=generator_random())
+    assert torch.equal(model.chains.state[:24], before[8:])
+    assert not torch.equal(model.chains.state[24:], before[:8])
+    kept = model.chains.state.clone()
+    model.eval().loss(x, c, player="ebm", rng=generator_random())
+    assert torch.equal(model.chains.state, kept)
+
+
+def test_no_chain_is_lost_when_conditions_pair_them():
+    spec = TensorSpec(n_features=1, n_conditions=1)
+    chains = PersistentChains(spec, 64)
+    condition = torch.linspace(-2, 2, 64)[:, None]
+    start = chains.oldest(condition, rng=generator_random())
+    assert torch.equal(start.sort(0).values, chains.state.sort(0).values)
+    # one condition: the pairing is by rank, so each event gets the chain of its own rank
+    chains.condition = condition.flip(0)
+    chains.state = 10 * condition.flip(0)
+    start = chains.oldest(condition, rng=generator_random())
+    assert float((start - 10 * condition).abs().max()) < 1.5
+
+
+def test_more_events_than_chains():
+    model = EBM(**TINY).build(REAL).train()
+    loss = model.loss(
+        torch.zeros(100, 3), torch.zeros(100, 0), player="ebm", rng=generator_random()
+    )
+    assert loss.shape == (100,)
+    assert len(model.chains.state) == 32
+
+
+def test_a_sample_starts_from_chains_of_a_similar_condition():
+    chains = PersistentChains(TensorSpec(n_features=1, n_conditions=1), 256)
+    chains.condition = torch.where(torch.arange(256)[:, None] < 128, -1.0, 1.0)
+    chains.state = chains.condition.clone()
+    condition = torch.where(torch.arange(100)[:, None] % 2 == 0, -1.0, 1.0)
+    start = chains.draw(100, condition, rng=PhiloxRandom(0, torch.arange(100)))
+    assert torch.equal(start, condition)
