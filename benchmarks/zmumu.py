@@ -25,9 +25,10 @@ from physgen.models import FAMILIES
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom, seeded_layers
 
-COLUMNS = (
-    ["mu1_pt", "mu1_eta", "mu1_phi", "mu2_pt", "mu2_eta", "mu2_phi", "mu1_charge", "met", "met_phi", "ht", "njet"]
-)  # fmt: skip
+COLUMNS = [
+    "mu1_pt", "mu1_eta", "mu1_phi", "mu2_pt", "mu2_eta", "mu2_phi", "mu1_charge",
+    "met", "met_phi", "ht", "njet",
+]  # fmt: skip
 SIMULATION_MS = 26.0  # Pythia 8 with the detector response, per event on one core
 
 

@@ -25,7 +25,7 @@ from physgen.models.base import ModelSettings, TensorSpec
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom, Rng, as_generator, as_seed, seeded_layers
 from physgen.schema import Schema, SchemaError, no_such_field
-from physgen.training import History, Progress, TrainingConfig, train
+from physgen.training import History, Progress, TrainingConfig, threads, train
 from physgen.transforms import Array, Transform
 
 __all__ = ["ConditionError", "Simulator", "Surrogate"]
@@ -216,7 +216,8 @@ class Surrogate:
             raise ValueError(f"n_events must be at least 1, got {n_events}")
         given, outside = self._conditions(n_events, conditions, extrapolate)
         seed = as_seed(rng)
-        x = self._sample(n_events, given, seed, first_event)
+        with threads(1):  # as in training; and sums over more threads could round differently
+            x = self._sample(n_events, given, seed, first_event)
         columns = self.preprocessor.inverse(x, given)
         if self.schema.weight is not None:
             columns[self.schema.weight] = np.full(n_events, self.mean_weight)
