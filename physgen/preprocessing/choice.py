@@ -6,7 +6,9 @@ import dataclasses
 import re
 
 import numpy as np
+import torch
 
+from physgen.random import PhiloxRandom
 from physgen.schema import Field, Schema
 from physgen.transforms import (
     Angle,
@@ -18,6 +20,7 @@ from physgen.transforms import (
     Columns,
     Constant,
     Integer,
+    Quantile,
     Spike,
     Standardize,
     Transform,
@@ -25,7 +28,7 @@ from physgen.transforms import (
     smooth,
 )
 
-__all__ = ["angle_of", "choose_transform", "is_real"]
+__all__ = ["angle_of", "bounds", "choose_transform", "is_real"]
 
 MAX_CATEGORIES = 12
 SPIKE_FRACTION = 0.005
@@ -90,8 +93,10 @@ def _choose_for_continuous(
     if spike is not None:
         implied = [n for n in discrete if _implies(others[n], values == spike)]
         return ByCategory(implied[0]) if implied else Spike(spike)
-    upper = [n for n, c in others.items() if _always_below(values, c) and is_real(fields[n])]
-    return Below(upper[-1]) if upper else smooth(values)
+    upper = [n for n, c in others.items() if is_real(fields[n]) and _always_below(values, c)]
+    if upper:
+        return Below(upper[-1])
+    return Quantile() if _has_heavy_tails(values) else smooth(values)
 
 
 def is_real(field: Field) -> bool:
@@ -122,7 +127,8 @@ def _reference_angle(values: Array, angle: Angle, others: Columns, fields: Schem
     """The angle from which this one is measured best: where the difference is least uniform."""
     best, best_chi2 = "", _non_uniformity(values, angle)
     for name, other in others.items():
-        if not is_real(fields[name]) or angle_of(fields[name], other) is None:
+        reference = angle_of(fields[name], other) if is_real(fields[name]) else None
+        if reference is None or reference.period != angle.period:
             continue
         chi2 = _non_uniformity(values - other, angle)
         if chi2 > max(best_chi2, 100.0):
@@ -151,9 +157,30 @@ def _implies(discrete: Array, at_spike: Array) -> bool:
     return all(len(np.unique(at_spike[discrete == v])) == 1 for v in np.unique(discrete))
 
 
+def _has_heavy_tails(values: Array) -> bool:
+    """Whether a few values far away set the scale, even after a logarithm (Cauchy-like)."""
+    data = values.astype(np.float64)
+    scores = smooth(data).fit(data, {}).forward(data, {}, PhiloxRandom(0, torch.arange(len(data))))
+    low, high = np.quantile(scores, (0.16, 0.84))
+    return bool(high - low < 0.1)
+
+
+def bounds(schema: Schema, columns: Columns, upper: str, name: str) -> bool:
+    """Whether ``upper`` is a continuous column of the same role that ``name`` never exceeds."""
+    fields = schema[upper], schema[name]
+    return (
+        upper != name
+        and fields[0].role == fields[1].role
+        and all(is_real(f) for f in fields)
+        and _always_below(columns[name], columns[upper])
+    )
+
+
 def _always_below(values: Array, upper: Array) -> bool:
     """Whether values <= upper in all events, though their ranges alone would not make it so."""
-    if upper.ndim > 1 or len(values) < 500 or not (values <= upper).all():
+    if upper.ndim > 1 or len(values) < 500 or not (values[:500] <= upper[:500]).all():
+        return False
+    if not (values <= upper).all():
         return False
     shifted = np.roll(upper, len(upper) // 2)
     return bool(np.mean(values > shifted) > 0.05)

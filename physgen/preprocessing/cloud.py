@@ -17,7 +17,7 @@ from physgen.random import Random
 from physgen.schema import Field, Schema, SchemaError
 from physgen.transforms import Array, Columns, Standardize, Transform
 
-__all__ = ["Cloud", "check_needs", "counter_name", "fit_cloud", "twin"]
+__all__ = ["Cloud", "cast", "check_needs", "counter_name", "fit_cloud", "twin"]
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ class Cloud:
         import awkward as ak
 
         counts = np.clip(others[self.counter].astype(np.int64), 0, self.n_max)
-        rows = features.reshape(len(features), self.n_max, -1)
+        rows = features.reshape(len(features), self.n_max, self._width)
         entries = rows[np.arange(self.n_max) < counts[:, None]]
         columns: dict[str, Any] = {}
         start = 0
         for f, t in zip(self.fields, self.transforms, strict=True):
             part = entries[:, start : start + len(t.binary)]
             values = t.inverse(part, _repeat(others, t, counts))
-            columns[f.name] = ak.unflatten(values.astype(f.dtype), counts)
+            columns[f.name] = ak.unflatten(cast(values, f), counts)
             start += len(t.binary)
         if not self.descending:
             return columns
@@ -119,6 +119,17 @@ class _EntryRandom:
 def _repeat(others: Columns, transform: Transform, counts: Array) -> Columns:
     """Flat columns that a transform needs, once per entry of the collection."""
     return {name: np.repeat(others[name], counts) for name in transform.needs}
+
+
+def cast(values: Array, field: Field) -> Array:
+    """Decoded values in the type of the field, at the nearest value that it allows."""
+    if field.allowed is not None:
+        allowed = np.array(field.allowed)
+        values = allowed[np.searchsorted(0.5 * (allowed[1:] + allowed[:-1]), values)]
+    if np.dtype(field.dtype).kind in "iu":
+        info = np.iinfo(field.dtype)
+        values = np.clip(np.rint(values), info.min, info.max)
+    return values.astype(field.dtype)
 
 
 def counter_name(collection: str) -> str:
@@ -170,6 +181,7 @@ def fit_cloud(
             chosen: Transform = Standardize(mean=(0.0,), std=(1.0,))
         else:
             chosen = overrides.get(name) or choose_transform(field, values, angles, schema)
+            check_needs(name, chosen, flat)
             chosen = chosen.fit(values, flat)
         transforms.append(chosen)
     return Cloud(

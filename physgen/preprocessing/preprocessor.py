@@ -11,8 +11,8 @@ from torch import Tensor
 
 from physgen.events import Events
 from physgen.models.base import TensorSpec
-from physgen.preprocessing.choice import choose_transform
-from physgen.preprocessing.cloud import Cloud, check_needs, counter_name, fit_cloud, twin
+from physgen.preprocessing.choice import bounds, choose_transform
+from physgen.preprocessing.cloud import Cloud, cast, check_needs, counter_name, fit_cloud, twin
 from physgen.random import Random
 from physgen.schema import Field, Schema, SchemaError, no_such_field
 from physgen.transforms import (
@@ -67,7 +67,8 @@ class Preprocessor:
         for name in _decoding_order(schema, columns, overrides):
             values = columns[name]
             chosen = overrides.get(name) or choose_transform(schema[name], values, done, schema)
-            check_needs(name, chosen, done)
+            known = done if schema[name].role != "condition" else _conditions(schema, done)
+            check_needs(name, chosen, known)
             transforms[name] = chosen.fit(values, done)
             done[name] = values
         clouds = {
@@ -134,7 +135,8 @@ class Preprocessor:
             if isinstance(transform, Below) and transform.upper in self._generated:
                 transform = transform.inner  # put in order below, by exchange
             values = transform.inverse(part, done)
-            done[name] = _cast(values, self.schema[name].dtype if name in self.schema else "int64")
+            field = self.schema[name] if name in self.schema else Field(name, "int64")
+            done[name] = cast(values, field)
             start += part.shape[1]
         self._put_in_order(done)
         columns: dict[str, Any] = dict(done)
@@ -198,11 +200,8 @@ def _tensor(parts: list[Array], n_events: int) -> Tensor:
     return torch.from_numpy(joined.astype(np.float32))
 
 
-def _cast(values: Array, dtype: str) -> Array:
-    if np.dtype(dtype).kind in "iu":
-        info = np.iinfo(dtype)
-        values = np.clip(np.rint(values), info.min, info.max)
-    return values.astype(dtype)
+def _conditions(schema: Schema, columns: Columns) -> Columns:
+    return {n: columns[n] for n in schema.with_role("condition") if n in columns}
 
 
 def _flat_columns(events: Events) -> dict[str, Array]:
@@ -227,7 +226,10 @@ def _with_counters(schema: Schema, columns: Columns) -> Schema:
 def _decoding_order(
     schema: Schema, columns: Columns, overrides: Mapping[str, Transform]
 ) -> list[str]:
-    """Conditions, then discrete columns, then the rest; what an override needs comes first."""
+    """Conditions, then discrete columns, then the rest, what bounds another one before it.
+
+    What an override needs comes first, too.
+    """
 
     def rank(f: Field) -> int:
         discrete = not f.shape and len(np.unique(columns[f.name][:10_000])) <= 50
@@ -235,7 +237,11 @@ def _decoding_order(
 
     order = [f.name for f in sorted(schema, key=rank)]
     for name in list(order):
-        for needed in overrides[name].needs if name in overrides else ():
+        if name in overrides:
+            needs = overrides[name].needs
+        else:
+            needs = tuple(upper for upper in order if bounds(schema, columns, upper, name))
+        for needed in needs:
             if needed in order and order.index(needed) > order.index(name):
                 order.remove(needed)
                 order.insert(order.index(name), needed)

@@ -149,6 +149,8 @@ class Log(_OneReal):
     pole: float | None = None
     sign: float = 1.0
     inner: Linear = Linear()
+    low: float = -np.inf
+    high: float = np.inf
 
     def fit(self, values: Array, others: Columns) -> Log:
         data = values.astype(np.float64)
@@ -159,14 +161,17 @@ class Log(_OneReal):
                 f"Log(pole={pole:g}) needs values above the pole, but the smallest is "
                 f"{data.min():g}; lower the pole"
             )
-        return Log(pole, sign, self.inner.fit(np.log(sign * (data - pole)), others))
+        inner = self.inner.fit(np.log(sign * (data - pole)), others)
+        return Log(pole, sign, inner, float(data.min()), float(data.max()))
 
     def forward(self, values: Array, others: Columns, rng: Random) -> Array:
         logs = np.log(self.sign * (values - (self.pole or 0.0)))
         return self.inner.forward(logs, others, rng)
 
     def inverse(self, features: Array, others: Columns) -> Array:
-        return (self.pole or 0.0) + self.sign * np.exp(self.inner.inverse(features, others))
+        values = (self.pole or 0.0) + self.sign * np.exp(self.inner.inverse(features, others))
+        # the inner fold keeps the range up to rounding; a threshold must hold to the last bit
+        return np.clip(values, self.low, self.high)
 
 
 def smooth(values: Array) -> Linear | Log:

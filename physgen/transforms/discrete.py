@@ -86,7 +86,8 @@ class Integer:
         return Integer(low, high, values.shape[1:], inner.fit(spread, others))
 
     def forward(self, values: Array, others: Columns, rng: Random) -> Array:
-        spread = values + uniform(rng, values.shape)
+        # away from the edges, so that rounding to float32 does not reach the next integer
+        spread = values + 1e-3 + 0.998 * uniform(rng, values.shape)
         return self.inner.forward(spread, others, rng)
 
     def inverse(self, features: Array, others: Columns) -> Array:
@@ -111,6 +112,8 @@ class Spike:
 
     def fit(self, values: Array, others: Columns) -> Spike:
         rest = values[values != self.value]
+        if len(rest) == 0:
+            raise ValueError(f"Spike(value={self.value:g}) needs other values beside the spike")
         return Spike(self.value, smooth(rest).fit(rest, others))
 
     def forward(self, values: Array, others: Columns, rng: Random) -> Array:

@@ -130,6 +130,7 @@ class Below:
 
     upper: str
     inner: Linear | Log = Linear()
+    low: float = -np.inf
 
     @property
     def binary(self) -> tuple[bool, ...]:
@@ -140,7 +141,7 @@ class Below:
         return (self.upper,)
 
     def fit(self, values: Array, others: Columns) -> Below:
-        return Below(self.upper, smooth(values).fit(values, {}))
+        return Below(self.upper, smooth(values).fit(values, {}), float(values.min()))
 
     def forward(self, values: Array, others: Columns, rng: Random) -> Array:
         return self.inner.forward(values, {}, rng)
@@ -148,8 +149,7 @@ class Below:
     def inverse(self, features: Array, others: Columns) -> Array:
         upper = others[self.upper].astype(np.float64)
         values = self.inner.inverse(features, {})
-        lowest = self.inner.inverse(np.full((1, 1), -1e3), {})[0]
-        return np.minimum(np.maximum(np.minimum(values, 2 * upper - values), lowest), upper)
+        return np.minimum(np.maximum(np.minimum(values, 2 * upper - values), self.low), upper)
 
 
 @dataclass(frozen=True)
@@ -198,14 +198,14 @@ class Voxels:
         return np.log1p(others[self.scale].astype(np.float64) / self.threshold)
 
     def forward(self, values: Array, others: Columns, rng: Random) -> Array:
-        # 0.999: a zero must stay below the threshold after rounding to float32
+        # a zero must stay below the threshold, and the threshold above, after rounding to float32
         below = 0.999 * uniform(rng, values.shape)
         return self.inner.forward(self._logarithms(values, others, below), others, rng)
 
     def inverse(self, features: Array, others: Columns) -> Array:
         spread = self.inner.inverse(features, others)
         logs = spread * self._scale(others, len(features)).reshape(-1, *[1] * (spread.ndim - 1))
-        above = logs > np.log(2.0) * (1 - 1e-6)
+        above = logs > np.log(2.0) * 0.9995
         energies = self.threshold * np.expm1(np.minimum(logs, 60.0))
         return np.where(above, np.maximum(energies, self.threshold), 0.0)
 
