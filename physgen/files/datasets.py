@@ -23,7 +23,7 @@ def datasets_of(file: h5py.File, path: Path) -> tuple[dict[str, h5py.Dataset], d
     """Datasets by their path in the file, and what is left out."""
     found: dict[str, h5py.Dataset] = {}
     left_out: dict[str, str] = {}
-    seen: set[Any] = set()
+    seen: set[Any] = {file["/"].id}
     with damaged(path, "the list of datasets"):
         for name, item in _walk(file, "", seen):
             if isinstance(item, str):

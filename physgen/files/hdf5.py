@@ -29,6 +29,7 @@ from physgen.files.datasets import (
     type_name,
 )
 from physgen.files.guesses import with_weight
+from physgen.files.sink import Sink
 from physgen.files.source import Column, Source, as_stored, jagged, jagged_parts
 from physgen.schema import Field, Schema
 
@@ -200,6 +201,7 @@ def _plain(
         if key in skip:
             continue
         name = key.replace("/", "_")
+        name = key if name in columns or (name != key and name in datasets) else name
         if dataset.dtype.names is None:
             field = Field(name, dataset.dtype.name, shape=dataset.shape[1:])
             columns[name] = dataset_column(field, dataset, path)
@@ -267,18 +269,26 @@ def write(path: Path, events: Events, *, layout: str | None, compression: str | 
         )
     dialect = dialects.for_events(events, layout)
     method = compression or "gzip"
-    with h5py.File(path, "w") as file:
-        file.attrs["physgen_format"] = FORMAT_VERSION
-        file.attrs["physgen_schema"] = json.dumps(events.schema.to_dict())
-        file.attrs["physgen_layout"] = "physgen" if dialect is None else dialect.name
-        if dialect is not None:
-            dialect.write(file, events, method)
-            return
-        for field in events.schema:
-            if field.jagged:
-                _write_jagged(file, field, events, method)
+    with contextlib.closing(Sink(path)) as sink:
+        with h5py.File(sink, "w") as file:
+            file.attrs["physgen_format"] = FORMAT_VERSION
+            file.attrs["physgen_schema"] = json.dumps(events.schema.to_dict())
+            file.attrs["physgen_layout"] = "physgen" if dialect is None else dialect.name
+            if dialect is not None:
+                dialect.write(file, events, method)
             else:
-                create_dataset(file, field.name, events[field.name], method)
+                _write_own(file, events, method, sink)
+        sink.check()
+
+
+def _write_own(file: h5py.File, events: Events, compression: str, sink: Sink) -> None:
+    for field in events.schema:
+        if sink.error is not None:  # no use to compress the rest
+            return
+        if field.jagged:
+            _write_jagged(file, field, events, compression)
+        else:
+            create_dataset(file, field.name, events[field.name], compression)
 
 
 def _write_jagged(file: h5py.File, field: Field, events: Events, compression: str) -> None:
