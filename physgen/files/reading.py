@@ -18,8 +18,9 @@ from physgen.schema import SchemaError
 __all__ = ["iter_events", "open_file", "read_events"]
 
 StrPath = str | os.PathLike[str]
-# arrays of a batch exist up to three times at once: as read, cut, and in a library's buffers
-_COPIES = 3
+# a batch exists up to five times at once: in the library's buffers, as read, as cut, with a mask
+# of temporaries, and as the batch before, which the caller still holds
+_COPIES = 5
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -165,6 +166,7 @@ def iter_events(
                 _check_same_fields(first, events, source.where)
                 if len(events):
                     yield events
+                del events
 
 
 def _check_same_fields(first: Events, events: Events, where: str) -> None:
