@@ -12,13 +12,12 @@ from physgen.events import Events
 from physgen.metrics.classifier import classifier_auc
 from physgen.metrics.columns import Column, ColumnTest, compare_columns
 from physgen.metrics.correlation import compare_correlations
-from physgen.metrics.divergences import equivalent_shift
 from physgen.metrics.kernels import mmd
 from physgen.metrics.resampling import effective_size, normalize_weights
 from physgen.plotting import make_histogram
 from physgen.random import Rng, as_seed
 from physgen.report.report import Correlations, Report, Row
-from physgen.report.verdict import ONE_SIDED, decide
+from physgen.report.verdict import decide
 from physgen.summaries import Observables, Quantity, summarize
 
 __all__ = ["compare"]
@@ -66,8 +65,8 @@ def compare(
         Further columns, ``observable(events) -> array (n_events,)`` by name; a name may carry a
         unit: ``{"mll [GeV]": mll}``.
     tolerance : float, default 0.1
-        Largest difference that does not matter to you: of a column as the equivalent shift of a
-        Gaussian in sigma, of a correlation as a difference of Fisher's z.
+        Largest difference that does not matter to you: of a column as the shift of a Gaussian in
+        sigma with the same JS or KS, of a correlation as a difference of Fisher's z.
     max_auc : float, default 0.55
         Largest classifier AUC that does not matter.
     alpha : float, default 0.01
@@ -114,7 +113,7 @@ def compare(
     ]
     tests, p_columns = compare_columns(columns, a, b, n_permutations=n_permutations, rng=random)
     rows = [_row(q, t) for q, t in zip(quantities, tests, strict=True)]
-    order = sorted(range(len(rows)), key=lambda k: (-rows[k].js.value, rows[k].p_value))
+    order = sorted(range(len(rows)), key=lambda k: (rows[k].p_value, -rows[k].shift))
     joint, correlations = _joint(quantities, a, b, n_permutations, max_events, seed)
     p_value = min(1.0, _N_FAMILIES * min([p_columns, *(e.p_value for e in joint.values())]))
     table = tuple(rows[k] for k in order)
@@ -179,15 +178,14 @@ def _weights(what: str, events: Events) -> np.ndarray:
 
 
 def _row(quantity: Quantity, test: ColumnTest) -> Row:
-    upper = max(test.js.value, 0.0) + ONE_SIDED * test.js.std_error
     return Row(
         name=quantity.name,
         unit=quantity.unit,
         js=test.js,
         w1=test.w1,
         ks=test.ks,
-        shift=equivalent_shift(test.js.value),
-        shift_upper=equivalent_shift(upper),
+        shift=test.shift,
+        shift_upper=test.shift_upper,
         p_value=test.p_adjusted,
     )
 
@@ -200,9 +198,10 @@ def _joint(
     max_events: int,
     seed: int,
 ) -> tuple[dict[str, Estimate], Correlations | None]:
-    labels, x, y = _features([q for q in quantities if not q.is_constant])
-    if not labels:
+    varying = [q for q in quantities if not q.is_constant]
+    if not varying:
         return {}, None
+    labels, x, y = _features(varying)
     joint = {
         "MMD²": mmd(
             x,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from physgen.estimates import Estimate
-from physgen.metrics.resampling import normalize_weights
+from physgen.metrics.resampling import effective_size, half_scale, normalize_weights
 from physgen.random import Rng, as_seed
 
 __all__ = ["auc", "auc_errors", "classifier_auc"]
@@ -51,8 +51,8 @@ def classifier_auc(
     Returns
     -------
     Estimate
-        AUC in [0, 1]; the floor is the AUC between halves of the reference plus 1.64 of its
-        standard errors.
+        AUC in [0, 1]; the floor is the AUC between two halves of the reference plus 1.64 of its
+        standard errors, its distance from 0.5 scaled to the sizes of the samples.
     """
     random = np.random.default_rng(as_seed(rng))
     x, a = _subset(reference, weights[0], max_events, random)
@@ -62,10 +62,11 @@ def classifier_auc(
     floor, floor_error, _ = _cross_validated(
         x[:half], x[half:], a[:half] / a[:half].sum(), a[half:] / a[half:].sum(), n_folds, random
     )
+    scale = math.sqrt(half_scale(effective_size(a), effective_size(b)))
     return Estimate(
         value=value,
         std_error=error,
-        floor=floor + NormalDist().inv_cdf(0.95) * floor_error,
+        floor=0.5 + scale * (floor - 0.5 + NormalDist().inv_cdf(0.95) * floor_error),
         p_value=p_value,
         note=f"gradient-boosted trees, {n_folds} folds, {len(x):,} against {len(y):,} events",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from physgen.estimates import Estimate
 from physgen.metrics.binning import bin_contents, bin_edges, merge_bins, n_bins_default
-from physgen.metrics.divergences import js_estimate, js_of_differences
+from physgen.metrics.divergences import equivalent_shift, js_estimate, js_of_differences
 from physgen.metrics.resampling import (
     difference_draws,
     effective_size,
@@ -21,11 +22,14 @@ from physgen.metrics.resampling import (
 from physgen.metrics.transport import (
     DistributionGaps,
     distribution_gaps,
+    equivalent_shift_of_ks,
     ks_std_error,
     wasserstein_std_error,
 )
 
-__all__ = ["Column", "ColumnTest", "compare_columns"]
+__all__ = ["ONE_SIDED", "Column", "ColumnTest", "compare_columns"]
+
+ONE_SIDED = 1.645  # standard errors to a one-sided 95 % limit
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,25 @@ class Column:
 
 @dataclass(frozen=True)
 class ColumnTest:
-    """JS in bits, KS distance and W1 in units of one column, and its p among all columns."""
+    """What was found for one column.
+
+    Attributes
+    ----------
+    js, ks, w1 : Estimate
+        JS divergence in bits, KS distance, W1 in the unit of the column.
+    shift, shift_upper : float
+        Size of the difference in plain words: the shift of a Gaussian, in sigma, that has this
+        JS or this KS, whichever is larger, and its 95 % upper limit. JS sees narrow features,
+        KS sees smooth ones with less noise.
+    p_adjusted : float
+        p-value of this column, corrected for looking at all of them.
+    """
 
     js: Estimate
     ks: Estimate
     w1: Estimate
+    shift: float
+    shift_upper: float
     p_adjusted: float
 
 
@@ -160,9 +178,17 @@ def _column_test(
     floor_ks, floor_w1 = np.quantile(halves[:, 1:], 0.95, axis=0) * scale
     ks_error = ks_std_error(x.order, gaps, a, b)
     w1_error = wasserstein_std_error(x.order, gaps, a, b)
+    js = js_estimate(drawn[:, 0], halves[:, 0], x.p, x.q, x.n_p, x.n_q)
+    ks = Estimate(float(drawn[0, 1]), ks_error, float(floor_ks), float(p_ks))
+    ks_noise = float(np.square(drawn[1:, 1]).mean())
+    ks_excess = math.sqrt(max(ks.value**2 - ks_noise, 0.0))
+    js_upper = max(js.value, 0.0) + ONE_SIDED * js.std_error
+    ks_upper = ks.value + ONE_SIDED * ks.std_error
     return ColumnTest(
-        js=js_estimate(drawn[:, 0], halves[:, 0], x.p, x.q, x.n_p, x.n_q),
-        ks=Estimate(float(drawn[0, 1]), ks_error, float(floor_ks), float(p_ks)),
+        js=js,
+        ks=ks,
         w1=Estimate(float(drawn[0, 2]), w1_error, float(floor_w1), float(p_w1)),
+        shift=max(equivalent_shift(js.value), equivalent_shift_of_ks(ks_excess)),
+        shift_upper=max(equivalent_shift(js_upper), equivalent_shift_of_ks(ks_upper)),
         p_adjusted=p_adjusted,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -35,7 +36,9 @@ class DistributionGaps:
 
     def gaps(self, differences: np.ndarray) -> np.ndarray:
         """F - G at each distinct value, shape (n_draws, n_distinct), for draws of D."""
-        return np.cumsum(differences[:, self.order], axis=1)[:, self.last]
+        gaps = np.cumsum(differences[:, self.order], axis=1)[:, self.last]
+        gaps[:, -1] = 0.0  # both functions end at 1, whatever the rounding
+        return gaps
 
     def ks(self, gaps: np.ndarray) -> np.ndarray:
         """Largest absolute difference of the distribution functions, shape (n_draws,)."""
@@ -103,6 +106,20 @@ def ks_distance(
     r"""Kolmogorov-Smirnov distance :math:`\sup_t |F(t) - G(t)|`, in [0, 1]; ties are right."""
     order, observed = _observed(reference, candidate, weights, None)
     return float(order.ks(order.gaps(observed))[0])
+
+
+def equivalent_shift_of_ks(distance: float) -> float:
+    r"""Shift of a Gaussian in sigma that has this KS distance, at most 8.
+
+    .. math:: D = 2\,\Phi(\delta/2) - 1
+
+    Examples
+    --------
+    >>> round(equivalent_shift_of_ks(0.0399), 3)
+    0.1
+    """
+    quantile = min((1 + max(distance, 0.0)) / 2, 0.99997)
+    return min(2 * NormalDist().inv_cdf(quantile), 8.0)
 
 
 def wasserstein_std_error(

@@ -35,7 +35,8 @@ class Row:
     ks : Estimate
         Kolmogorov-Smirnov distance.
     shift, shift_upper : float
-        The JS as the shift of a Gaussian in sigma: estimate and 95 % upper limit.
+        Shift of a Gaussian in sigma that has this JS or this KS, whichever is larger, and its
+        95 % upper limit.
     p_value : float
         p-value of this observable, corrected for looking at all of them.
     """

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from physgen.estimates import Estimate, p_words
+from physgen.metrics.columns import ONE_SIDED
 from physgen.report.report import Correlations, Row
 
-__all__ = ["ONE_SIDED", "decide"]
-
-ONE_SIDED = 1.645  # standard errors to a one-sided 95 % limit
+__all__ = ["decide"]
 
 
 def decide(
