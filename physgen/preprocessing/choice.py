@@ -19,6 +19,7 @@ from physgen.transforms import (
     Categories,
     Columns,
     Constant,
+    Count,
     Integer,
     Quantile,
     Spike,
@@ -31,6 +32,7 @@ from physgen.transforms import (
 __all__ = ["angle_of", "bounds", "choose_transform", "is_real"]
 
 MAX_CATEGORIES = 12
+MAX_COUNTS = 30
 SPIKE_FRACTION = 0.005
 _ANGLE_NAME = re.compile(r"(^|_)(d?phi|azimuth|angle)\d*($|_)", re.IGNORECASE)
 
@@ -39,8 +41,9 @@ def choose_transform(field: Field, values: Array, others: Columns, fields: Schem
     """Choose the transform of a flat or fixed-shape column from what its values look like.
 
     The rules, the first that holds: one value, two values, an array (voxels with exact zeros,
-    pixels, other), few distinct values, integers, an angle, a spike (implied by a discrete column
-    or not), always below another column, skewed, and else plain.
+    pixels, other), a few consecutive integers, few distinct values, many integers, an angle, a
+    spike (implied by a discrete column or not), always below another column, skewed, and else
+    plain.
 
     Parameters
     ----------
@@ -60,9 +63,12 @@ def choose_transform(field: Field, values: Array, others: Columns, fields: Schem
         return Binary((float(distinct[0]), float(distinct[1])))
     if field.shape:
         return _choose_for_array(field, values, others, fields)
+    integer = np.dtype(field.dtype).kind in "iub"
+    if integer and len(distinct) <= MAX_COUNTS and np.ptp(distinct) < 2 * len(distinct):
+        return Count()
     if len(distinct) <= MAX_CATEGORIES and len(distinct) < 0.1 * len(values):
         return Categories()
-    if np.dtype(field.dtype).kind in "iub":
+    if integer:
         return Integer()
     return _choose_for_continuous(field, values, others, fields)
 
@@ -162,7 +168,7 @@ def _has_heavy_tails(values: Array) -> bool:
     data = values.astype(np.float64)
     scores = smooth(data).fit(data, {}).forward(data, {}, PhiloxRandom(0, torch.arange(len(data))))
     low, high = np.quantile(scores, (0.16, 0.84))
-    return bool(high - low < 0.1)
+    return bool(high - low < 0.2)
 
 
 def bounds(schema: Schema, columns: Columns, upper: str, name: str) -> bool:

@@ -15,7 +15,7 @@ from physgen.events import Events
 from physgen.preprocessing.choice import angle_of, choose_transform, is_real
 from physgen.random import Random
 from physgen.schema import Field, Schema, SchemaError
-from physgen.transforms import Array, Columns, Standardize, Transform
+from physgen.transforms import Array, Columns, Constant, Transform
 
 __all__ = ["Cloud", "cast", "check_needs", "counter_name", "fit_cloud", "twin"]
 
@@ -172,13 +172,13 @@ def fit_cloud(
     if counter not in columns:
         counter = twin(counter, schema.fields, {**columns, counter: counts})
     transforms = []
+    flat = {n: np.repeat(c, counts) for n, c in columns.items() if c.ndim == 1}
+    angles = {n: flat[n] for n in flat if is_real(schema[n]) and angle_of(schema[n], columns[n])}
     for name in members:
         values = ak.flatten(events[name]).to_numpy()
-        flat = {n: np.repeat(c, counts) for n, c in columns.items() if c.ndim == 1}
         field = dataclasses.replace(events.schema[name], jagged=False, collection="")
-        angles = {n: c for n, c in flat.items() if is_real(schema[n]) and angle_of(schema[n], c)}
         if len(values) == 0:
-            chosen: Transform = Standardize(mean=(0.0,), std=(1.0,))
+            chosen: Transform = Constant()
         else:
             chosen = overrides.get(name) or choose_transform(field, values, angles, schema)
             check_needs(name, chosen, flat)

@@ -25,7 +25,7 @@ from physgen.transforms.continuous import (
     Standardize,
     smooth,
 )
-from physgen.transforms.discrete import Binary, Categories, Integer, Spike
+from physgen.transforms.discrete import Binary, Categories, Count, Integer, Spike
 from physgen.transforms.related import Angle, Below, ByCategory, Voxels
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Categories",
     "Columns",
     "Constant",
+    "Count",
     "Integer",
     "Linear",
     "Log",
@@ -54,7 +55,7 @@ __all__ = [
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
-        Angle, Below, Binary, ByCategory, Categories, Constant, Integer,
+        Angle, Below, Binary, ByCategory, Categories, Constant, Count, Integer,
         Linear, Log, Logit, Quantile, Spike, Standardize, Voxels,
     )
 }  # fmt: skip

@@ -67,7 +67,8 @@ class Standardize:
         )
 
     def forward(self, values: Array, others: Columns, rng: Random) -> Array:
-        return (values.reshape(len(values), -1) - np.array(self.mean)) / np.array(self.std)
+        flat = values.reshape(len(values), len(self.mean))
+        return (flat - np.array(self.mean)) / np.array(self.std)
 
     def inverse(self, features: Array, others: Columns) -> Array:
         flat = features * np.array(self.std) + np.array(self.mean)
