@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from physgen.estimates import Estimate
-from physgen.metrics.resampling import effective_size, half_scale, normalize_weights
+from physgen.metrics.resampling import effective_size, half_scale, is_unweighted, normalize_weights
 from physgen.random import Rng, as_seed
 
 __all__ = ["auc", "auc_errors", "classifier_auc"]
@@ -133,9 +133,9 @@ def _fitted(
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     labels = np.repeat([0, 1], [len(x), len(y)])
-    # balanced classes: with unequal sizes the trees would learn the sizes first
-    weights = np.concatenate((np.abs(a) / np.abs(a).mean(), np.abs(b) / np.abs(b).mean()))
-    weights[len(a) :] *= len(a) / len(b)
+    weights = None
+    if not is_unweighted(a, b):  # scikit-learn is several times slower with weights
+        weights = np.concatenate((np.abs(a) / np.abs(a).mean(), np.abs(b) / np.abs(b).mean()))
     model = HistGradientBoostingClassifier(random_state=int(rng.integers(2**31)))
     return model.fit(np.concatenate((x, y)), labels, sample_weight=weights)
 
