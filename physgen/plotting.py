@@ -283,7 +283,7 @@ def _uniform_edges(quantity: Quantity, n_bins: int) -> np.ndarray:
         return np.linspace(-np.pi, np.nextafter(np.pi, 4), n_bins + 1)
     low, high = np.quantile(values, [0.005, 0.995])
     if np.array_equal(values, np.round(values)) and high - low <= n_bins:
-        return np.arange(low, high + 2) - 0.5
+        return np.arange(np.floor(low), np.ceil(high) + 2) - 0.5
     if low == high:
         width = max(abs(low), 1.0) * 0.5
         return np.linspace(low - width, low + width, n_bins + 1)

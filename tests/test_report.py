@@ -1,0 +1,105 @@
+import html.parser
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import physgen as pg
+
+
+@pytest.fixture(scope="module")
+def report():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 2, 400))
+    x[1, 1] += 0.6
+    a, b = (pg.Events.from_dict({"<i>pt": v[0], "eta": v[1], "run": np.ones(400)},
+                                units={"<i>pt": "GeV"}) for v in x)  # fmt: skip
+    return pg.compare(a, b, rng=0)
+
+
+class Page(html.parser.HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links, self.words = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [v for k, v in attrs if k in ("src", "href") and not v.startswith("#")]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_the_page_needs_nothing_else_and_escapes_names(report, tmp_path):
+    report.save(tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert [link for link in page.links if not link.startswith("data:")] == []
+    assert "script" not in page.tags
+    assert "&lt;i&gt;pt [GeV]" in text
+    assert "<i>pt" not in text
+    assert page.tags.count("svg") == 4  # three observables and the correlations
+
+
+def test_the_page_opens_with_the_verdict_and_says_what_it_cannot(report, tmp_path):
+    report.save(tmp_path / "report.html")
+    words = " ".join(Page((tmp_path / "report.html").read_text(encoding="utf-8")).words)
+    assert words.index("FAIL") < words.index("Observables, the worst first")
+    assert report.verdict.partition(": ")[2][1:] in words
+    for part in ("What this report cannot say", "400 events", "seed=0", "numpy", "floor"):
+        assert part in words
+
+
+def test_the_page_is_the_same_for_the_same_report(report, tmp_path):
+    report.save(tmp_path / "a.html")
+    report.save(tmp_path / "b.html")
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_json_and_text(report, tmp_path):
+    report.save(tmp_path / "report.json")
+    report.save(str(tmp_path / "report.txt"))
+    stored = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert stored == report.to_dict()
+    assert stored["outcome"] == "fail"
+    assert (tmp_path / "report.txt").read_text(encoding="utf-8") == str(report) + "\n"
+
+
+def test_text_is_a_table_with_the_worst_first(report):
+    lines = str(report).splitlines()
+    assert lines[0].startswith("FAIL: worst eta")
+    header = next(k for k, line in enumerate(lines) if line.startswith("observable"))
+    assert lines[header + 2].startswith("eta")
+    assert max(len(line) for line in lines) <= 130
+    widths = {len(line) for line in lines[header + 2 : header + 5]}
+    assert len(widths) == 1
+
+
+def test_an_unknown_suffix_is_refused(report, tmp_path):
+    with pytest.raises(ValueError, match=r"\.html, \.json or \.txt, and 'report\.pdf'"):
+        report.save(tmp_path / "report.pdf")
+
+
+def test_a_failed_save_leaves_the_old_file(report, tmp_path, monkeypatch):
+    target = tmp_path / "report.json"
+    report.save(target)
+    before = target.read_text(encoding="utf-8")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(OSError, match="space"):
+        report.save(target)
+    monkeypatch.undo()
+    assert target.read_text(encoding="utf-8") == before
+    assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_physgen_imports_no_plotting_and_no_scikit_learn():
+    code = "import physgen, sys; print({'matplotlib', 'sklearn', 'jinja2'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
