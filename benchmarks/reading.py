@@ -30,7 +30,7 @@ from physgen.files import read_events, write_events
 
 ROOT = Path(__file__).parents[1]
 LIMIT, LIMIT_UNCOMPRESSED = 1.3, 2.0
-N_RUNS = 15
+N_RUNS = 30
 
 
 def events_of(n_events: int) -> Events:

@@ -56,6 +56,7 @@ def test_importing_loads_no_file_library():
 
 def test_unknown_suffix(tmp_path):
     for name in ("a.csv", "a", "ah5", "images.idx"):
+        (tmp_path / name).write_text("1")
         with pytest.raises(ValueError, match=f"the format of '{name}'; use a name that ends in"):
             read_events(tmp_path / name)
     with pytest.raises(ValueError, match=r"the format of 'a\.csv'"):
@@ -71,7 +72,7 @@ def test_missing_file_names_near_ones(tmp_path):
         read_events(tmp_path / "no" / "a.h5")
 
 
-@pytest.mark.parametrize("name", ["a.h5", "a.root", "a-labels-idx1-ubyte"])
+@pytest.mark.parametrize("name", ["a.h5", "a.root", "a-labels-idx1-ubyte", "run"])
 def test_empty_file_and_folder(tmp_path, name):
     (tmp_path / name).touch()
     with pytest.raises(ValueError, match=r"is empty \(0 bytes\)"):

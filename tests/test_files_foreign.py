@@ -72,7 +72,7 @@ def test_nanoaod(tmp_path):
     assert again.schema == events.schema
     muons = read_events(NANO, fields=["Muon_*"], cut="nMuon >= 2")
     assert muons.multiplicity("Muon_pt").min() >= 2
-    parts = iter_events(NANO, fields=finite[:400], max_memory="300 kB")
+    parts = iter_events(NANO, fields=finite[:80], max_memory="100 kB")
     assert sum(len(part) for part in parts) == 200
 
 

@@ -27,8 +27,8 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 def open_file(path: StrPath, *, tree: str | None = None, binning: StrPath | None = None) -> Source:
     """Open an event file of any format; a context manager."""
     where = Path(path)
-    form = format_of(where)
     existing_file(where)
+    form = format_of(where)
     source: Source = form.load().open_source(
         where, tree=tree, binning=None if binning is None else Path(binning)
     )
@@ -170,6 +170,8 @@ def iter_events(
 
 
 def _check_same_fields(first: Events, events: Events, where: str) -> None:
+    if events.schema.fields == first.schema.fields:
+        return
     try:
         concatenate([first, events[:0]])
     except SchemaError as error:
