@@ -10,14 +10,10 @@ import argparse
 import time
 from pathlib import Path
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
 from rich.progress import Progress
 
 import physgen as pg
-from physgen.plotting import histogram_grid
+from physgen.plotting import comparison_figure
 
 DATA = Path(__file__).parent.parent / "data" / "zmumu.root"
 UNITS = {"mu1_pt": "GeV", "mu2_pt": "GeV", "met": "GeV", "ht": "GeV"} | dict.fromkeys(
@@ -72,13 +68,14 @@ def main(argv=None):
     print(report)
     report.save(args.output / "report.html")
 
-    figure = histogram_grid(
+    figure = comparison_figure(
         test,
         fake,
-        fields=["mu1_pt", "mu2_pt", "mu1_eta", "met", "njet"],
+        names=("Pythia", "physgen"),
+        fields=["mu1_pt", "mu2_pt", "mu1_eta", "met", "ht"],
         observables=observables,
     )
-    figure.savefig(args.output / "distributions.png", dpi=110)
+    figure.savefig(args.output / "distributions.png")
     print(f"\nreport: {args.output / 'report.html'}, figure: {args.output / 'distributions.png'}")
     return report
 
