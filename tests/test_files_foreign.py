@@ -66,7 +66,7 @@ def test_nanoaod(tmp_path):
     with pytest.raises(ValueError, match="HTXS_Higgs_y in 200 of 200 events"):
         read_events(NANO)
     finite = [name for name in found.schema.names if name != "HTXS_Higgs_y"]
-    events = read_events(NANO, fields=finite)
+    events = read_events(NANO, fields=finite)[finite[:300]]
     write_events(tmp_path / "nano.h5", events)
     again = read_events(tmp_path / "nano.h5")
     assert again.schema == events.schema

@@ -88,7 +88,7 @@ def expected(events):
 
 def rdataframe(path, expressions):
     command = [INTERPRETER, "-c", SCRIPT, str(path), json.dumps(expressions)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Error" not in done.stderr, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

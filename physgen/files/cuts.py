@@ -23,6 +23,7 @@ _FUNCTION_NAMES = """
     maximum minimum sign sin sinh sqrt tan tanh
 """.split()  # noqa: SIM905  (24 quoted words would hide what they are)
 _FUNCTIONS: dict[str, Callable[..., Any]] = {name: getattr(np, name) for name in _FUNCTION_NAMES}
+_OF_TWO = {"arctan2", "hypot", "maximum", "minimum"}
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: np.add,
     ast.Sub: np.subtract,
@@ -197,7 +198,7 @@ def _promoted(column: Any, name: str) -> Any:
     # small integers would wrap around: a pixel of 200 plus 100 is not 44
     if column.dtype.kind in "iu" and column.dtype != np.uint64:
         return column.astype(np.int64, copy=False)
-    if column.dtype.kind in "bu":
+    if column.dtype.kind in ("b", "u"):
         return column
     raise ValueError(f"the number {column} in {name!r} is too large")
 
@@ -213,7 +214,7 @@ def _logical(op: ast.operator, left: Any, right: Any, expression: str) -> Any:
 
 
 def _call(name: str, arguments: list[Any], expression: str) -> Any:
-    n_arguments = getattr(_FUNCTIONS[name], "nin", 1)
+    n_arguments = 2 if name in _OF_TWO else 1
     if len(arguments) != n_arguments:
         raise ValueError(
             f"the cut {expression!r} gives {name} {len(arguments)} arguments; it takes "
