@@ -19,6 +19,7 @@ from physgen.transforms import (
     ByCategory,
     Categories,
     Constant,
+    Count,
     Integer,
     Linear,
     Log,
@@ -104,6 +105,22 @@ def test_integers_come_back_exactly(values, seed):
     fitted = Integer().fit(values, {})
     features = fitted.forward(values, {}, rng_of(len(values), seed)).astype(np.float32)
     assert (fitted.inverse(features.astype(np.float64), {}) == values).all()
+
+
+@given(values=hnp.arrays(np.int64, st.integers(2, 60), elements=st.integers(-30, 30)))
+def test_counts_come_back_exactly(values):
+    assert (there_and_back(Count().fit(values, {}), values, single=True) == values).all()
+
+
+def test_noise_in_counts_has_no_holes_and_keeps_its_ends():
+    """Each count gets what lies nearest; what lies beyond the ends belongs to them."""
+    counts = np.random.default_rng(0).poisson(2, 5000)
+    fitted = Count().fit(counts, {})
+    exact = fitted.forward(counts, {}, rng_of(5000))
+    jitter = np.random.default_rng(1).uniform(-0.49, 0.49, exact.shape) / fitted.inner.std
+    assert (fitted.inverse(exact + jitter, {}) == counts).all()
+    made = from_noise(fitted, width=10)
+    assert set(made) == set(range(counts.max() + 1))
 
 
 def test_many_integers_come_back_exactly():
@@ -431,6 +448,7 @@ FITTED = [
     Logit().fit(data_of("flat"), {}),
     Binary().fit(np.array([[0, 1], [1, 1]]), {}),
     Categories().fit(np.array([1, 5, 7]), {}),
+    Count().fit(np.array([0, 1, 1, 3]), {}),
     Integer().fit(np.arange(50), {}),
     Spike(0.0).fit(np.array([0.0, 1.0, 2.0]), {}),
     Angle("psi", 0.0, 360.0),

@@ -17,7 +17,7 @@ from physgen.random import Random
 from physgen.schema import Field, Schema, SchemaError
 from physgen.transforms import Array, Columns, Constant, Transform
 
-__all__ = ["Cloud", "cast", "check_needs", "counter_name", "fit_cloud", "twin"]
+__all__ = ["Cloud", "cast", "check_needs", "counter_name", "double", "fit_cloud", "twin"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,11 @@ class Cloud:
         rows = np.zeros((len(events), self.n_max, self._width))
         entry_rng = _EntryRandom(rng, mask)
         parts = [
-            t.forward(ak.flatten(events[f.name]).to_numpy(), _repeat(others, t, counts), entry_rng)
+            t.forward(
+                double(ak.flatten(events[f.name]).to_numpy()),
+                _repeat(others, t, counts),
+                entry_rng,
+            )
             for f, t in zip(self.fields, self.transforms, strict=True)
         ]
         rows[mask] = np.concatenate(parts, axis=1)
@@ -119,6 +123,11 @@ class _EntryRandom:
 def _repeat(others: Columns, transform: Transform, counts: Array) -> Columns:
     """Flat columns that a transform needs, once per entry of the collection."""
     return {name: np.repeat(others[name], counts) for name in transform.needs}
+
+
+def double(values: Array) -> Array:
+    """Floats in double precision, in which transforms compute; all else as it is."""
+    return values.astype(np.float64) if values.dtype.kind == "f" else values
 
 
 def cast(values: Array, field: Field) -> Array:

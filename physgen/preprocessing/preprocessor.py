@@ -12,7 +12,15 @@ from torch import Tensor
 from physgen.events import Events
 from physgen.models.base import TensorSpec
 from physgen.preprocessing.choice import bounds, choose_transform
-from physgen.preprocessing.cloud import Cloud, cast, check_needs, counter_name, fit_cloud, twin
+from physgen.preprocessing.cloud import (
+    Cloud,
+    cast,
+    check_needs,
+    counter_name,
+    double,
+    fit_cloud,
+    twin,
+)
 from physgen.random import Random
 from physgen.schema import Field, Schema, SchemaError, no_such_field
 from physgen.transforms import (
@@ -108,14 +116,16 @@ class Preprocessor:
         condition : Tensor of shape (n_events, n_conditions), float32
         """
         columns = _flat_columns(events)
-        x = [self.transforms[n].forward(columns[n], columns, rng) for n in self._generated]
+        x = [self._forward(n, columns, rng) for n in self._generated]
         x += [cloud.forward(events, columns, rng) for cloud in self.clouds.values()]
         return _tensor(x, len(events)), self.condition(columns, len(events), rng=rng)
 
     def condition(self, columns: Columns, n_events: int, *, rng: Random) -> Tensor:
         """Tensor of the conditions, of shape (n_events, n_conditions)."""
-        parts = [self.transforms[n].forward(columns[n], columns, rng) for n in self._conditions]
-        return _tensor(parts, n_events)
+        return _tensor([self._forward(n, columns, rng) for n in self._conditions], n_events)
+
+    def _forward(self, name: str, columns: Columns, rng: Random) -> Array:
+        return self.transforms[name].forward(double(columns[name]), columns, rng)
 
     def inverse(self, x: Tensor, conditions: Columns) -> dict[str, Any]:
         """Columns of generated tensors, conditions included, in the order of the schema.
