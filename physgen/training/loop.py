@@ -1,152 +1,26 @@
-"""One training loop for every family of models.
-
-    for x, condition in batches:
-        for player, optimizer in players:
-            loss -> gradient of the player's own parameters -> clip -> step
-
-Around it: a budget in epochs, steps or seconds; warm-up and decay of the learning rate; an average
-of the weights; a held-out loss; and a guard that returns to the last good state when a loss is
-not finite.
-"""
+"""The training loop."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from physgen.random import GeneratorRandom, Random, Rng, as_generator
+from physgen.training.average import Average
+from physgen.training.batches import Batches
+from physgen.training.config import History, Progress, TrainingConfig, TrainingError, seconds
 
-__all__ = ["History", "Progress", "TrainingConfig", "TrainingError", "seconds", "threads", "train"]
+__all__ = ["optimizers_of", "threads", "train"]
 
 logger = logging.getLogger(__name__)
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says what was tried."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """Settings of the training loop, the same for every model.
-
-    Parameters
-    ----------
-    epochs : float, optional
-        Budget in passes over the events. At most one of the three budgets is given.
-    steps : int, optional
-        Budget in steps.
-    budget : str or float, optional
-        Budget in wall seconds: ``60``, ``"90s"``, ``"5m"``, ``"2h"``.
-    batch_size : int, default 512
-        Events per step.
-    warmup_steps : int, default 200
-        Steps in which the learning rate rises from zero (at most a tenth of the budget).
-    decay : float, default 1.0
-        Last fraction of the budget over which the rate falls to zero as a cosine; 0 for none.
-    gradient_clip : float, default 1.0
-        Largest norm of a player's gradient; 0 for no clipping.
-    averaging : float, default 0.05
-        Width of the average of the weights, as a fraction of the training so far (power-law
-        average, Karras et al., arXiv:2312.02696); 0 for the last weights.
-    validation_fraction : float, default 0.05
-        Fraction of the events held out for the validation loss.
-    device : str, default "cpu"
-        Where the events and the model live.
-    n_threads : int, default 1
-        Threads of torch on the CPU while training; 0 leaves torch's setting. Small networks gain
-        little from more, and on a busy machine two were up to 30 times slower than one.
-    """
-
-    epochs: float | None = None
-    steps: int | None = None
-    budget: str | float | None = None
-    batch_size: int = 512
-    warmup_steps: int = 200
-    decay: float = 1.0
-    gradient_clip: float = 1.0
-    averaging: float = 0.05
-    validation_fraction: float = 0.05
-    device: str = "cpu"
-    n_threads: int = 1
-
-    def __post_init__(self) -> None:
-        given = [n for n in ("epochs", "steps", "budget") if getattr(self, n) is not None]
-        if len(given) > 1:
-            raise ValueError(
-                f"give one budget: epochs, steps or budget (seconds); got {' and '.join(given)}"
-            )
-        for name in given:
-            limit = getattr(self, name)
-            if (seconds(limit) if name == "budget" else limit) <= 0:
-                raise ValueError(f"{name} must be positive, got {limit!r}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
-
-    @property
-    def has_budget(self) -> bool:
-        """Whether it says how long to train."""
-        return not (self.epochs is None and self.steps is None and self.budget is None)
-
-
-def seconds(budget: str | float) -> float:
-    """Seconds of a budget such as 90, "90", "90s", "1.5m" or "2h".
-
-    Examples
-    --------
-    >>> seconds("1.5m")
-    90.0
-    """
-    if isinstance(budget, int | float):
-        return float(budget)
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(s|sec|m|min|h)?\s*", budget)
-    if not found:
-        raise ValueError(
-            f"cannot read the budget {budget!r}; write for example '90s', '5m' or '2h'"
-        )
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[(found[2] or "s")[0]]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands; handed to the ``progress`` function a few times a second."""
-
-    step: int
-    fraction: float
-    loss: dict[str, float]
-    events_per_second: float
-    seconds_left: float
-
-
-@dataclass
-class History:
-    """Losses along a training, one entry per logging interval.
-
-    ``steps`` counts steps; ``losses`` and ``validation`` map a player to its mean loss on the
-    training events of the interval and on the held-out events.
-    """
-
-    steps: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    losses: dict[str, list[float]] = field(default_factory=dict)
-    validation: dict[str, list[float]] = field(default_factory=dict)
-    messages: list[str] = field(default_factory=list)
-    n_events_seen: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain lists, for JSON."""
-        return dataclasses.asdict(self)
 
 
 def train(
@@ -189,7 +63,7 @@ def train(
     if condition is None:
         condition = x.new_zeros(len(x), 0)
     generator = as_generator(rng, config.device)
-    data = _Data(x, condition, _normalized(weight, len(x)), config, generator)
+    data = Batches(x, condition, _normalized(weight, len(x)), config, generator)
     with threads(config.n_threads):
         return _Loop(model.to(config.device), data, config, generator, progress).run()
 
@@ -217,46 +91,13 @@ def _normalized(weight: Tensor | None, n_events: int) -> Tensor | None:
     return weight.to(torch.float32) * (n_events / total)
 
 
-class _Data:
-    """The events on the device as one tensor, and the batches drawn from them."""
-
-    def __init__(
-        self,
-        x: Tensor,
-        condition: Tensor,
-        weight: Tensor | None,
-        config: TrainingConfig,
-        generator: torch.Generator,
-    ) -> None:
-        n_held_out = int(config.validation_fraction * len(x))
-        order = torch.randperm(len(x), generator=generator, device=generator.device)
-        self.x, self.condition = x.to(config.device), condition.to(config.device)
-        self.weight = None if weight is None else weight.to(config.device)
-        self.held_out, self.rows = order[:n_held_out], order[n_held_out:]
-        self.batch_size = min(config.batch_size, len(self.rows))
-        self.steps_per_epoch = max(1, len(self.rows) // self.batch_size)
-        self._generator = generator
-        self._order, self._position = self.rows, len(self.rows)
-
-    def next_batch(self) -> Tensor:
-        """Rows of the next batch; every event once per epoch, an incomplete rest left out."""
-        if self._position + self.batch_size > len(self.rows):
-            shuffle = torch.randperm(
-                len(self.rows), generator=self._generator, device=self._generator.device
-            )
-            self._order, self._position = self.rows[shuffle], 0
-        rows = self._order[self._position : self._position + self.batch_size]
-        self._position += self.batch_size
-        return rows
-
-
 class _Loop:
     """State of one training."""
 
     def __init__(
         self,
         model: nn.Module,
-        data: _Data,
+        data: Batches,
         config: TrainingConfig,
         generator: torch.Generator,
         progress: Callable[[Progress], None] | None,
@@ -271,7 +112,7 @@ class _Loop:
             for player, optimizer in self.optimizers.items()
         }
         self.rate_scale = 1.0
-        self.average = _Average(model, config.averaging)
+        self.average = Average(model, config.averaging)
         self.n_steps = self._n_steps()
         self.deadline = None if config.budget is None else seconds(config.budget)
         self.history = History()
@@ -427,36 +268,6 @@ class _Loop:
             events_per_second=self.history.n_events_seen / max(elapsed, 1e-9),
             seconds_left=elapsed * (1 - fraction) / max(fraction, 1e-9),
         )
-
-
-class _Average:
-    """Power-law average of the weights, whose width grows with the training."""
-
-    def __init__(self, model: nn.Module, relative_width: float) -> None:
-        self.exponent = _power_of_width(relative_width) if relative_width > 0 else None
-        self.tensors = [p.detach().clone() for p in model.parameters()]
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        if self.exponent is not None:
-            keep = (1 - 1 / step) ** (self.exponent + 1)
-            torch._foreach_lerp_(self.tensors, list(model.parameters()), 1 - keep)
-
-    @torch.no_grad()
-    def copy_to(self, model: nn.Module) -> None:
-        if self.exponent is not None:
-            for p, averaged in zip(model.parameters(), self.tensors, strict=True):
-                p.copy_(averaged)
-
-
-def _power_of_width(relative_width: float) -> float:
-    """Exponent gamma of the average whose standard deviation in time is this fraction of it.
-
-    width = sqrt(gamma + 1) / ((gamma + 2) sqrt(gamma + 3)), solved for its largest real root.
-    """
-    t = relative_width**-2
-    roots = np.roots([1, 7, 16 - t, 12 - t])
-    return float(max(root.real for root in roots if abs(root.imag) < 1e-9))
 
 
 def optimizers_of(model: nn.Module) -> dict[str, torch.optim.Optimizer]:

@@ -1,0 +1,126 @@
+"""Settings of a training, and what it reports."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["History", "Progress", "TrainingConfig", "TrainingError", "seconds"]
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says what was tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Settings of the training loop, the same for every model.
+
+    Parameters
+    ----------
+    epochs : float, optional
+        Budget in passes over the events. At most one of the three budgets is given.
+    steps : int, optional
+        Budget in steps.
+    budget : str or float, optional
+        Budget in wall seconds: ``60``, ``"90s"``, ``"5m"``, ``"2h"``.
+    batch_size : int, default 512
+        Events per step.
+    warmup_steps : int, default 200
+        Steps in which the learning rate rises from zero (at most a tenth of the budget).
+    decay : float, default 1.0
+        Last fraction of the budget over which the rate falls to zero as a cosine; 0 for none.
+    gradient_clip : float, default 1.0
+        Largest norm of a player's gradient; 0 for no clipping.
+    averaging : float, default 0.05
+        Width of the average of the weights, as a fraction of the training so far (power-law
+        average, Karras et al., arXiv:2312.02696); 0 for the last weights.
+    validation_fraction : float, default 0.05
+        Fraction of the events held out for the validation loss.
+    device : str, default "cpu"
+        Where the events and the model live.
+    n_threads : int, default 1
+        Threads of torch on the CPU while training; 0 leaves torch's setting. Small networks gain
+        little from more, and on a busy machine two were up to 30 times slower than one.
+    """
+
+    epochs: float | None = None
+    steps: int | None = None
+    budget: str | float | None = None
+    batch_size: int = 512
+    warmup_steps: int = 200
+    decay: float = 1.0
+    gradient_clip: float = 1.0
+    averaging: float = 0.05
+    validation_fraction: float = 0.05
+    device: str = "cpu"
+    n_threads: int = 1
+
+    def __post_init__(self) -> None:
+        given = [n for n in ("epochs", "steps", "budget") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise ValueError(
+                f"give one budget: epochs, steps or budget (seconds); got {' and '.join(given)}"
+            )
+        for name in given:
+            limit = getattr(self, name)
+            if (seconds(limit) if name == "budget" else limit) <= 0:
+                raise ValueError(f"{name} must be positive, got {limit!r}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether it says how long to train."""
+        return not (self.epochs is None and self.steps is None and self.budget is None)
+
+
+def seconds(budget: str | float) -> float:
+    """Seconds of a budget such as 90, "90", "90s", "1.5m" or "2h".
+
+    Examples
+    --------
+    >>> seconds("1.5m")
+    90.0
+    """
+    if isinstance(budget, int | float):
+        return float(budget)
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(s|sec|m|min|h)?\s*", budget)
+    if not found:
+        raise ValueError(
+            f"cannot read the budget {budget!r}; write for example '90s', '5m' or '2h'"
+        )
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[(found[2] or "s")[0]]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands; handed to the ``progress`` function a few times a second."""
+
+    step: int
+    fraction: float
+    loss: dict[str, float]
+    events_per_second: float
+    seconds_left: float
+
+
+@dataclass
+class History:
+    """Losses along a training, one entry per logging interval.
+
+    ``steps`` counts steps; ``losses`` and ``validation`` map a player to its mean loss on the
+    training events of the interval and on the held-out events.
+    """
+
+    steps: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    validation: dict[str, list[float]] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+    n_events_seen: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, for JSON."""
+        return dataclasses.asdict(self)
