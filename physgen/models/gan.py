@@ -119,19 +119,19 @@ class GAN:
         Number of noise variables.
     n_hidden : int, default 256
         Width of the hidden layers of both networks.
-    n_layers : int, default 3
+    n_layers : int, default 2
         Number of their hidden layers.
     objective : Relativistic or NonSaturating, default Relativistic()
         What the players play for.
-    learning_rate : float, default 1e-3
+    learning_rate : float, default 2e-3
         Peak rate of Adam, which has betas (0, 0.99): momentum makes the game swing.
     """
 
     n_latent: int = 32
     n_hidden: int = 256
-    n_layers: int = 3
+    n_layers: int = 2
     objective: Relativistic | NonSaturating = Relativistic()
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
 
     def __post_init__(self) -> None:
         require_positive(self, "n_latent", "n_hidden", "n_layers", "learning_rate")

@@ -61,15 +61,16 @@ class VAE:
         Number of latent variables; by default as many as features, at most 64.
     n_hidden : int, default 256
         Width of the hidden layers of encoder and decoder.
-    n_layers : int, default 3
+    n_layers : int, default 2
         Number of their hidden layers.
     n_components : int, default 8
         Gaussians per latent variable in the prior.
-    kl_weight : float, default 1.0
-        Factor of D in the loss; with 1 the loss is a bound on -ln p.
+    kl_weight : float, default 0.3
+        Factor w of the divergence. With 1, few latent variables are used and what they leave out
+        is generated without correlations; with much less, the prior has more to learn.
     free_bits : float, default 0.0
-        D per event, in bits, below which it is not reduced further.
-    learning_rate : float, default 1e-3
+        Divergence per latent variable and event, in bits, below which it is not reduced further.
+    learning_rate : float, default 2e-3
         Peak rate of Adam for encoder and decoder.
     prior_learning_rate : float, default 5e-3
         Peak rate of Adam for the prior, which runs after a moving target.
@@ -77,11 +78,11 @@ class VAE:
 
     n_latent: int | None = None
     n_hidden: int = 256
-    n_layers: int = 3
+    n_layers: int = 2
     n_components: int = 8
-    kl_weight: float = 1.0
+    kl_weight: float = 0.3
     free_bits: float = 0.0
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     prior_learning_rate: float = 5e-3
 
     def __post_init__(self) -> None:

@@ -219,8 +219,8 @@ def test_events_of_weight_zero_do_not_matter(family):
 RING = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=6)))
 RING_LAW = torch.softmax(0.4 * (RING * RING.roll(1, 1)).sum(1).double(), 0)
 RING_MODELS = {
-    "gan": (GAN(n_hidden=128, n_layers=2), 1500, 0.02),
-    "vae": (VAE(n_hidden=128, n_layers=2), 1200, 0.02),
+    "gan": (GAN(n_hidden=128), 1200, 0.02),
+    "vae": (VAE(n_hidden=128), 1000, 0.02),
     "rbm": (RBM(n_hidden=32, n_gibbs=5, n_gibbs_sample=20), 1000, 0.01),
     "ebm": (EBM(n_hidden=64, n_steps=10, n_steps_sample=30), 600, 0.01),
     "diffusion": (Diffusion(n_hidden=64, n_blocks=2, n_sampling_steps=16), 1500, 0.01),
@@ -271,8 +271,8 @@ CENTERS = math.sqrt(2) * torch.stack((ANGLES.cos(), ANGLES.sin()), dim=1)
 SIGMA = 0.2 / math.sqrt(2)
 # the last number bounds the fraction farther than 4 sigma from every center (truth: 0.0003)
 CIRCLE_MODELS = {
-    "gan": (GAN(n_hidden=128, n_layers=2), 1500, 0.15),
-    "vae": (VAE(n_hidden=128, n_layers=2), 1000, 0.03),
+    "gan": (GAN(n_hidden=128), 1200, 0.2),
+    "vae": (VAE(n_hidden=128), 800, 0.03),
     "rbm": (RBM(n_hidden=64, n_gibbs=5, n_gibbs_sample=20), 1500, 0.05),
     "ebm": (EBM(n_hidden=64, n_steps=20, n_steps_sample=50), 1000, 0.3),
     "diffusion": (Diffusion(n_hidden=64, n_blocks=2, n_sampling_steps=16), 1500, 0.05),
