@@ -68,6 +68,10 @@ class TrainingConfig:
             limit = getattr(self, name)
             if (seconds(limit) if name == "budget" else limit) <= 0:
                 raise ValueError(f"{name} must be positive, got {limit!r}")
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(
+                f"validation_fraction must be in [0, 1), got {self.validation_fraction}"
+            )
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 

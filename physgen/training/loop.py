@@ -133,13 +133,14 @@ class _Loop:
         self.model.train()
         self.started = self.last_log = self.last_progress = time.monotonic()
         self._keep_good_state()
-        while (fraction := self._fraction()) < 1.0:
+        fraction = 0.0
+        while fraction < 1.0:
             self._set_rates(fraction)
             self._one_step()
             self.step += 1
-            self._look_around()
-        if self.n_summed:
-            self._log()
+            fraction = self._fraction()
+            if not self._look_around(over=fraction >= 1.0):
+                fraction = self._fraction()  # back at an earlier step
         self.average.copy_to(self.model)
         self.model.eval()
         return self.history
@@ -189,29 +190,37 @@ class _Loop:
             )
         return (self.data.weight[rows] * loss).mean()
 
-    def _look_around(self) -> None:
-        """Check, log and report now and then: every 100 steps or second, whichever is rarer."""
+    def _look_around(self, *, over: bool) -> bool:
+        """Check, log and report now and then: every 100 steps or second, whichever is rarer.
+
+        Returns
+        -------
+        bool
+            Whether all is well; if not, the model is back in an earlier state.
+        """
         now = time.monotonic()
         if self.progress is not None and now - self.last_progress > 0.2:
             self.last_progress = now
             self.progress(self._progress(now))
-        if self.n_summed >= 100 and now - self.last_log > 1.0:
-            self.last_log = now
-            self._log()
+        if not over and (self.n_summed < 100 or now - self.last_log < 1.0):
+            return True
+        self.last_log = now
+        return self._log(over)
 
-    def _log(self) -> None:
+    def _log(self, over: bool) -> bool:
         losses = {player: float(total) / self.n_summed for player, total in self.sums.items()}
         self.sums = {player: torch.zeros_like(total) for player, total in self.sums.items()}
         self.n_summed = 0
         if not all(math.isfinite(loss) for loss in losses.values()) or not self._finite_weights():
-            self._rescue(losses)
-            return
+            self._rescue(losses, over)
+            return False
         self._keep_good_state()
         self.history.steps.append(self.step)
         self.history.seconds.append(time.monotonic() - self.started)
         for player, loss in losses.items():
             self.history.losses.setdefault(player, []).append(loss)
         self._validate()
+        return True
 
     def _finite_weights(self) -> bool:
         return all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
@@ -233,12 +242,13 @@ class _Loop:
 
     def _keep_good_state(self) -> None:
         self.good: dict[str, Any] = {
+            "step": self.step,
             "model": {name: t.clone() for name, t in self.model.state_dict().items()},
             "average": [t.clone() for t in self.average.tensors],
             "optimizers": {p: copy.deepcopy(o.state_dict()) for p, o in self.optimizers.items()},
         }
 
-    def _rescue(self, losses: dict[str, float]) -> None:
+    def _rescue(self, losses: dict[str, float], over: bool) -> None:
         self.n_rescues += 1
         text = ", ".join(f"{player} {loss:g}" for player, loss in losses.items())
         message = f"non-finite loss before step {self.step} ({text})"
@@ -247,14 +257,21 @@ class _Loop:
                 f"{message}, after five returns to the last good state with half the learning "
                 "rate each; look for extreme values in the data or lower learning_rate"
             )
+        if over and self.n_steps is None and self.good["step"] == 0:
+            raise TrainingError(
+                f"{message}, and the budget is over before any good state; look for extreme "
+                "values in the data or lower learning_rate"
+            )
         message += "; went back to the last good state and halved the learning rate"
         logger.warning(message)
         self.history.messages.append(message)
+        self.step = self.good["step"]
         self.model.load_state_dict(self.good["model"])
         for mine, kept in zip(self.average.tensors, self.good["average"], strict=True):
             mine.copy_(kept)
         for player, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(self.good["optimizers"][player])
+            # a copy, since the optimizer goes on in the tensors that it is given
+            optimizer.load_state_dict(copy.deepcopy(self.good["optimizers"][player]))
         self.rate_scale /= 2
 
     def _progress(self, now: float) -> Progress:
