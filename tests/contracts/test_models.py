@@ -274,7 +274,7 @@ CIRCLE_MODELS = {
     "gan": (GAN(n_hidden=128), 1200, 0.2),
     "vae": (VAE(n_hidden=128), 800, 0.03),
     "rbm": (RBM(n_hidden=64, n_gibbs=5, n_gibbs_sample=20), 1500, 0.05),
-    "ebm": (EBM(n_hidden=64, n_steps=20, n_steps_sample=50), 1000, 0.3),
+    "ebm": (EBM(n_hidden=64, n_steps=20, n_steps_sample=50), 1000, 0.15),
     "diffusion": (Diffusion(n_hidden=64, n_blocks=2, n_sampling_steps=16), 1500, 0.05),
 }
 
