@@ -1,7 +1,13 @@
-"""A model of your own: one class with `loss` and `sample`, and it is a surrogate like the others.
+"""
+A model of your own in 30 lines
+===============================
+
+One class with ``loss`` and ``sample``, and it is a surrogate like the others.
 
 This one is conditional flow matching (Lipman et al., arXiv:2210.02747) with a straight path from
 noise to event and Euler steps back: 30 lines, no base class, nothing to register.
+
+.. code-block:: sh
 
     python examples/new_model_in_30_lines.py [--quick]
 """

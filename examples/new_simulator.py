@@ -1,7 +1,13 @@
-"""A simulator of your own: a callable with a schema. Surrogates learn from it and replace it.
+"""
+A simulator of your own
+=======================
+
+A callable with a schema. Surrogates learn from it and replace it.
 
 A particle decays exponentially and its energy is smeared by a calorimeter; the lifetime is the
 condition. The surrogate is trained on many lifetimes and asked for one it has not seen.
+
+.. code-block:: sh
 
     python examples/new_simulator.py [--quick]
 """

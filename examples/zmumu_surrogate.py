@@ -1,7 +1,13 @@
-"""The demo: from a ROOT file to a validated file of new events, in a few minutes on a laptop.
+"""
+From a ROOT file to a validated file of new events
+==================================================
+
+The demo, a few minutes on a laptop.
 
 A diffusion model learns 60,000 Pythia events pp -> Z -> mu mu (less a part held out), makes new
 ones and is compared with what it has not seen, also in the dimuon mass, which no column holds.
+
+.. code-block:: sh
 
     python examples/zmumu_surrogate.py --output demo [--quick]
 """
@@ -15,7 +21,7 @@ from rich.progress import Progress
 import physgen as pg
 from physgen.plotting import comparison_figure
 
-DATA = Path(__file__).parent.parent / "data" / "zmumu.root"
+DATA = Path(pg.__file__).parents[1] / "data" / "zmumu.root"  # in a checkout
 UNITS = {"mu1_pt": "GeV", "mu2_pt": "GeV", "met": "GeV", "ht": "GeV"} | dict.fromkeys(
     ("mu1_phi", "mu2_phi", "met_phi"), "rad"
 )
@@ -35,12 +41,15 @@ def dimuon_mass(events):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo"))
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--budget", default="150s", help="time to train")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes")
     args = parser.parse_args(argv)
     args.output.mkdir(parents=True, exist_ok=True)
 
-    truth = pg.read_events(DATA, fields=FIELDS, units=UNITS, stop=3000 if args.quick else None)
+    truth = pg.read_events(
+        args.data, fields=FIELDS, units=UNITS, stop=3000 if args.quick else None
+    )
     train, test = truth.split(0.7, rng=0)
     print(f"{len(train):,} events to learn from, {len(test):,} to compare with")
 

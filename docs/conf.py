@@ -1,0 +1,43 @@
+"""Sphinx configuration; `make docs` builds with warnings as errors and runs the examples."""
+
+import importlib.metadata
+
+project = "physgen"
+author = "The physgen authors"
+release = importlib.metadata.version("physgen")
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "myst_parser",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+html_theme = "furo"
+html_title = f"physgen {release}"
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 2
+autosummary_generate = True
+numpydoc_show_class_members = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+suppress_warnings = ["config.cache"]
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "_examples",
+    "filename_pattern": "/",
+    "download_all_examples": False,
+    "show_memory": False,
+    "write_computation_times": False,
+    "image_scrapers": (),
+}
+
+
+def quick(gallery_conf, script_vars):
+    """Run the examples of the documentation in their quick form."""
+    return ["--quick"]
+
+
+sphinx_gallery_conf["reset_argv"] = quick
