@@ -28,9 +28,7 @@ def test_ising_ring_follows_the_enumerated_law(beta):
     p = chisquare(state_counts(events["spins"]), n * law).pvalue
     assert p > 1e-3
     # negative control: the law of another temperature
-    assert (
-        chisquare(state_counts(events["spins"]), n * ring_law(beta + 0.1)[1]).pvalue < 1e-3
-    )
+    assert chisquare(state_counts(events["spins"]), n * ring_law(beta + 0.1)[1]).pvalue < 1e-3
 
 
 def test_each_event_has_its_own_temperature():
