@@ -9,6 +9,7 @@ from physgen.metrics.resampling import effective_size, is_unweighted
 __all__ = ["bin_contents", "bin_edges", "merge_bins", "n_bins_default"]
 
 _MAX_DISCRETE = 200  # with at most so many distinct values a column counts as discrete
+_MIN_SIDE = 5  # distinct values that a gap must have on either side to be cut
 
 
 def n_bins_default(n_effective: float) -> int:
@@ -28,7 +29,7 @@ def bin_edges(
     Bin k holds ``edges[k-1] <= value < edges[k]``; the first and the last bin are open, so no
     event is ever lost. A column of at most 200 distinct values has one bin per value. In other
     columns a value that carries half a bin's share of the events (the zeros of a sum, a mask)
-    becomes an atom: a bin ``[v, next float)``.
+    becomes an atom: a bin ``[v, next float)``. A bin that is mostly an empty gap is cut there.
 
     Parameters
     ----------
@@ -60,7 +61,23 @@ def bin_edges(
     cuts = distinct[np.minimum(np.searchsorted(smooth, levels), len(distinct) - 1)]
     atoms = distinct[atom]
     edges = np.unique(np.concatenate((cuts, atoms, np.nextafter(atoms, np.inf))))
-    return edges[edges > distinct[0]]
+    edges = edges[edges > distinct[0]]
+    return np.union1d(edges, _cuts_in_gaps(distinct, edges))
+
+
+def _cuts_in_gaps(distinct: np.ndarray, edges: np.ndarray) -> list[float]:
+    """Further edges for bins that are mostly empty: what lies on either side is kept apart.
+
+    Without them samples that do not even touch would share a bin, and their JS would not be 1.
+    """
+    cuts = []
+    for members in np.split(distinct, np.searchsorted(distinct, edges)):
+        if len(members) < 2 * _MIN_SIDE:
+            continue
+        gaps = np.diff(members)[_MIN_SIDE - 1 : len(members) - _MIN_SIDE]
+        if gaps.max() > 0.8 * (members[-1] - members[0]):
+            cuts.append(float(members[_MIN_SIDE + int(gaps.argmax())]))
+    return cuts
 
 
 def bin_contents(

@@ -131,13 +131,16 @@ def _fitted(
     x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray, rng: np.random.Generator
 ) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
     labels = np.repeat([0, 1], [len(x), len(y)])
     weights = None
     if not is_unweighted(a, b):  # scikit-learn is several times slower with weights
         weights = np.concatenate((np.abs(a) / np.abs(a).mean(), np.abs(b) / np.abs(b).mean()))
     model = HistGradientBoostingClassifier(random_state=int(rng.integers(2**31)))
-    return model.fit(np.concatenate((x, y)), labels, sample_weight=weights)
+    # on a busy machine the threads of the trees wait for each other, ten times longer than one works
+    with threadpool_limits(1, user_api="openmp"):
+        return model.fit(np.concatenate((x, y)), labels, sample_weight=weights)
 
 
 def _mid_cdf(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
