@@ -7,7 +7,6 @@ file that was altered or left from another training is noticed.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import platform
@@ -23,8 +22,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from physgen.files.atomic import atomic_directory
+from physgen.models import FAMILIES, settings_to_dict
 from physgen.models import settings_from_dict as known_settings_from_dict
-from physgen.models import settings_to_dict
 from physgen.models.base import ModelSettings
 
 __all__ = ["SurrogateFileError", "read_folder", "versions", "write_folder"]
@@ -59,7 +58,8 @@ def write_folder(
             f"cannot write the surrogate to {path}: it exists and is not a surrogate folder; "
             "choose another name"
         )
-    weights = save_tensors({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
+    # clones: safetensors refuses tensors that share memory (tied layers)
+    weights = save_tensors({n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()})
     content = {**description, "weights_sha256": hashlib.sha256(weights).hexdigest()}
     document = {
         "physgen_surrogate": FORMAT_VERSION,
@@ -136,20 +136,20 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def model_to_dict(settings: ModelSettings | None, model: nn.Module) -> dict[str, Any]:
-    """Description of the model: its settings, or the class name of a user's own module."""
-    if settings is None or not dataclasses.is_dataclass(settings):
+    """Description of the model: its settings, or the class name of a user's own model."""
+    if type(settings) not in FAMILIES.values():
         kind = type(settings or model)
         return {"own_class": f"{kind.__module__}.{kind.__qualname__}"}
-    return settings_to_dict(settings)
+    return settings_to_dict(settings)  # type: ignore[arg-type]  # not None: a family of ours
 
 
 def settings_from_dict(stored: Mapping[str, Any], model: nn.Module | None) -> ModelSettings | None:
     """Settings of a model of ours; None if the user hands over the module."""
-    if "own_class" not in stored:
+    if "own_class" not in stored and model is None:
         return known_settings_from_dict(stored)
     if model is None:
         raise SurrogateFileError(
-            f"this surrogate was fitted with the module {stored['own_class']}, whose code is not "
+            f"this surrogate was fitted with {stored['own_class']}, whose code is not "
             "stored; build it and call Surrogate.load(path, model=module)"
         )
     return None

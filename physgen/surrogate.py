@@ -26,7 +26,7 @@ from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom, Rng, as_generator, as_seed, seeded_layers
 from physgen.schema import Schema, SchemaError, no_such_field
 from physgen.training import History, Progress, TrainingConfig, threads, train
-from physgen.transforms import Array, Transform
+from physgen.transforms import Array, Binary, Categories, Transform
 
 __all__ = ["ConditionError", "Simulator", "Surrogate"]
 
@@ -214,6 +214,8 @@ class Surrogate:
         """
         if n_events < 1:
             raise ValueError(f"n_events must be at least 1, got {n_events}")
+        if first_event < 0:
+            raise ValueError(f"first_event must be at least 0, got {first_event}")
         given, outside = self._conditions(n_events, conditions, extrapolate)
         seed = as_seed(rng)
         with threads(1):  # as in training; and sums over more threads could round differently
@@ -247,7 +249,7 @@ class Surrogate:
                 "surrogate(n, {'name': values}, rng=...)"
             )
         checked = {n: self._one_condition(n, given[n], n_events) for n in names}
-        outside = [n for n in names if not _inside(checked[n], self.ranges[n]).all()]
+        outside = [n for n in names if not self._trained(n, checked[n]).all()]
         for name in outside:
             self._report_outside(name, checked[name], extrapolate)
         return checked, outside
@@ -261,19 +263,44 @@ class Surrogate:
                 f"condition {name!r} has shape {array.shape}, but {n_events} events were asked "
                 "for; give one value per event or one number"
             )
+        if array.dtype.kind not in "biuf":
+            raise ConditionError(f"condition {name!r} holds {array.dtype}; give numbers")
         if not np.isfinite(array).all():
             raise ConditionError(f"condition {name!r} has non-finite values")
-        return array.astype(self.schema[name].dtype)
+        dtype = np.dtype(self.schema[name].dtype)
+        with np.errstate(over="ignore"):
+            cast: Array = array.astype(dtype)
+        if dtype.kind in "iub" and not (cast == array).all():
+            wrong = array[cast != array][0]
+            raise ConditionError(
+                f"condition {name!r} holds {dtype}, and {wrong:g} is none of them"
+            )
+        return cast
+
+    def _trained(self, name: str, values: Array) -> Array:
+        """Whether each value lies in the trained range; for categories, whether it was seen."""
+        transform = self.preprocessor.transforms[name]
+        if isinstance(transform, Binary | Categories):
+            return np.isin(values, transform.values)
+        low, high = self.ranges[name]
+        # a float32 that went through JSON and back is exactly itself, so no tolerance is needed
+        return (values >= low) & (values <= high)
 
     def _report_outside(self, name: str, values: Array, extrapolate: bool) -> None:
-        n_outside = int((~_inside(values, self.ranges[name])).sum())
+        n_outside = int((~self._trained(name, values)).sum())
         text = (
             f"{n_outside} of {len(values)} values of the condition {name!r} lie outside the "
-            f"trained range {_span(self.ranges[name])} (they span {_span(_range(values))})"
+            f"trained {self._trained_values(name)} (they span {_span(_range(values))})"
         )
         if not extrapolate:
             raise ConditionError(f"{text}; pass extrapolate=True to accept that")
         logger.warning("%s; extrapolating", text)
+
+    def _trained_values(self, name: str) -> str:
+        transform = self.preprocessor.transforms[name]
+        if isinstance(transform, Binary | Categories):
+            return "values " + ", ".join(f"{v:g}" for v in transform.values)
+        return f"range {_span(self.ranges[name])}"
 
     def _sample(self, n_events: int, given: dict[str, Array], seed: int, first: int) -> Tensor:
         device = next(self.model.parameters()).device
@@ -408,7 +435,7 @@ def _training_events(
     schema = events.schema.with_roles(conditions=conditions)
     events = events.replace_schema(schema)
     if fields is not None:
-        always = (*(conditions or ()), *schema.with_role("weight"))
+        always = (*schema.with_role("condition"), *schema.with_role("weight"))
         kept = schema.select({*fields, *always}).names
         events = events[[n for n in schema.names if n in kept]]
     for name in schema.with_role("condition"):
@@ -445,12 +472,6 @@ def _range(values: Array) -> tuple[float, float]:
 
 def _span(span: tuple[float, float]) -> str:
     return f"{span[0]:g} to {span[1]:g}"
-
-
-def _inside(values: Array, span: tuple[float, float]) -> Array:
-    # a float32 that went through JSON and back is exactly itself, so no tolerance is needed
-    inside: Array = (values >= span[0]) & (values <= span[1])
-    return inside
 
 
 def _hash_of(events: Events) -> str:
