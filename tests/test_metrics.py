@@ -169,6 +169,13 @@ def test_discrete_values_get_one_bin_each_and_nothing_is_lost():
     assert bin_contents(np.array([-100, 100]), edges).tolist() == [1, 0, 1]
 
 
+def test_a_gap_separates_bins():
+    x = np.concatenate((gaussian(130, 0), gaussian(170, 1) + 50))
+    edges = bin_edges(x, n_bins=7)
+    assert np.any((edges > 10) & (edges < 60) & (bin_contents(x, edges)[:-1].cumsum() == 130))
+    assert len(bin_edges(gaussian(3000, 0), n_bins=20)) == 19
+
+
 def test_a_constant_column_has_one_bin():
     x = np.full(50, 2.0)
     assert len(bin_edges(x)) == 0

@@ -42,7 +42,7 @@ def toy(n, seed, **changes):
 
 
 def quick(reference, candidate, **arguments):
-    return compare(reference, candidate, **{"rng": 0, "max_events": 1000, **arguments})
+    return compare(reference, candidate, **{"rng": 0, "max_events": 800, **arguments})
 
 
 # truth against truth
@@ -50,7 +50,7 @@ def quick(reference, candidate, **arguments):
 
 def test_halves_of_the_truth_are_told_as_no_difference(zmumu):
     alarms = 0
-    for seed in range(4):
+    for seed in range(3):
         some, _ = zmumu.split(1000 / len(zmumu), rng=seed)
         report = quick(*some.split(0.5, rng=seed), observables={"mll [GeV]": mll}, rng=seed)
         alarms += report.difference_seen
@@ -164,11 +164,11 @@ def test_angles_have_no_seam():
 
 
 def test_weights_count():
-    n = 8000
+    n = 4000
     plain = toy(n, 0)
     tilt = np.exp(0.3 * plain["eta"])
     weighted = plain.with_columns({"weight": tilt}, role="weight")
-    shifted = toy(n, 1, eta=lambda c: c["eta"] + np.float32(0.3))
+    shifted = toy(n, 3, eta=lambda c: c["eta"] + np.float32(0.3))
     assert quick(plain, shifted).difference_seen
     report = quick(weighted, shifted)
     assert not report.difference_seen
@@ -179,12 +179,12 @@ def test_weights_count():
 
 
 def test_negative_weights_are_taken_and_told():
-    signs = np.where(np.random.default_rng(0).random(4000) < 0.1, -1.0, 1.0)
-    weighted = toy(4000, 0).with_columns({"w": signs}, role="weight")
-    report = quick(weighted, toy(4000, 1))
+    signs = np.where(np.random.default_rng(0).random(3000) < 0.1, -1.0, 1.0)
+    weighted = toy(3000, 0).with_columns({"w": signs}, role="weight")
+    report = quick(weighted, toy(3000, 1))
     assert not report.difference_seen
     assert any("negative" in note for note in report.notes)
-    moved = toy(4000, 1, eta=lambda c: c["eta"] + np.float32(0.3))
+    moved = toy(3000, 1, eta=lambda c: c["eta"] + np.float32(0.3))
     assert quick(weighted, moved).table[0].name == "eta"
 
 

@@ -9,7 +9,6 @@ from physgen.metrics.resampling import effective_size, is_unweighted
 __all__ = ["bin_contents", "bin_edges", "merge_bins", "n_bins_default"]
 
 _MAX_DISCRETE = 200  # with at most so many distinct values a column counts as discrete
-_MIN_SIDE = 5  # distinct values that a gap must have on either side to be cut
 
 
 def n_bins_default(n_effective: float) -> int:
@@ -72,11 +71,9 @@ def _cuts_in_gaps(distinct: np.ndarray, edges: np.ndarray) -> list[float]:
     """
     cuts = []
     for members in np.split(distinct, np.searchsorted(distinct, edges)):
-        if len(members) < 2 * _MIN_SIDE:
-            continue
-        gaps = np.diff(members)[_MIN_SIDE - 1 : len(members) - _MIN_SIDE]
-        if gaps.max() > 0.8 * (members[-1] - members[0]):
-            cuts.append(float(members[_MIN_SIDE + int(gaps.argmax())]))
+        gaps = np.diff(members)
+        if len(gaps) > 1 and gaps.max() > 0.8 * gaps.sum():
+            cuts.append(float(members[1 + int(gaps.argmax())]))
     return cuts
 
 
