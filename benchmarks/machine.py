@@ -34,6 +34,12 @@ def describe():
     }
 
 
+def read_rows(path):
+    """Rows of an earlier run, so that one model can be measured again."""
+    path = Path(path)
+    return json.loads(path.read_text())["rows"] if path.exists() else {}
+
+
 def write_result(path, rows):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
