@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from physgen.training import History
+
 __all__ = [
     "Histogram",
     "comparison_figure",
     "make_histogram",
     "plot_correlations",
     "plot_histogram",
+    "plot_history",
     "plot_ratio",
 ]
 
@@ -244,6 +247,30 @@ def histogram_grid(
             handles, names, loc="outside upper center", ncols=2, frameon=False, fontsize=10
         )
     return figure
+
+
+def plot_history(ax: Axes, history: History) -> Axes:
+    """Draw the losses along a training: lines for the training events, dots for those held out.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Where to draw.
+    history : History
+        ``surrogate.history``.
+    """
+    for player, losses in history.losses.items():
+        (line,) = ax.plot(history.steps, losses, label=f"{player}, training events")
+        held_out = history.validation.get(player)
+        if held_out:
+            ax.plot(
+                history.steps, held_out, ".", color=line.get_color(), label=f"{player}, held out"
+            )
+    ax.set_xlabel("step")
+    ax.set_ylabel("loss per event")
+    if history.losses:
+        ax.legend(frameon=False)
+    return _style(ax)
 
 
 def plot_correlations(ax: Axes, difference: np.ndarray, labels: Sequence[str]) -> Axes:

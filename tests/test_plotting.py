@@ -8,6 +8,7 @@ from physgen.plotting import (
     make_histogram,
     plot_correlations,
     plot_histogram,
+    plot_history,
     plot_ratio,
 )
 from physgen.summaries import Quantity
@@ -113,3 +114,17 @@ def test_figure_of_two_samples(tmp_path):
 def test_correlations_are_drawn_with_their_labels():
     ax = plot_correlations(Figure().subplots(), np.array([[0, 0.1], [0.1, 0]]), ["x", "y"])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["x", "y"]
+
+
+def test_history_shows_every_player_and_what_was_held_out():
+    ax = Figure().subplots()
+    history = pg.History(
+        steps=[100, 200], losses={"denoiser": [2.0, 1.0]}, validation={"denoiser": [2.5, 1.5]}
+    )
+    assert plot_history(ax, history) is ax
+    line, dots = ax.get_lines()
+    assert list(line.get_xdata()) == [100, 200]
+    assert list(line.get_ydata()) == [2.0, 1.0]
+    assert list(dots.get_ydata()) == [2.5, 1.5]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "loss per event")
+    assert plot_history(Figure().subplots(), pg.History()).get_legend() is None
