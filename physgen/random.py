@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -27,7 +28,8 @@ __all__ = [
     "seeded_layers",
 ]
 
-Rng = int | torch.Generator
+# an integer of Python or numpy, or a generator
+Rng = SupportsIndex | torch.Generator
 
 _MASK = 0xFFFFFFFF
 # multipliers and Weyl constants of Philox4x32 (Salmon et al., SC'11, doi:10.1145/2063384.2063405)
@@ -181,14 +183,21 @@ def as_generator(rng: Rng, device: torch.device | str = "cpu") -> torch.Generato
 
 
 def as_seed(rng: Rng) -> int:
-    """Return the integer itself, or draw one from the generator (which moves on)."""
+    """Return the integer modulo 2^64, or draw one from the generator (which moves on).
+
+    Examples
+    --------
+    >>> as_seed(7), as_seed(-1) == 2**64 - 1
+    (7, True)
+    """
     if isinstance(rng, torch.Generator):
         return int(torch.randint(1 << 62, (), generator=rng, device=rng.device))
-    if isinstance(rng, bool) or not isinstance(rng, int):
+    if isinstance(rng, bool) or not isinstance(rng, SupportsIndex):
         raise TypeError(
             f"rng must be an integer seed or a torch.Generator, got {type(rng).__name__}"
         )
-    return rng
+    # a torch generator takes no more than 64 bits, and numpy's nothing below 0
+    return operator.index(rng) % (1 << 64)
 
 
 @contextlib.contextmanager

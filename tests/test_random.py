@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
+import physgen as pg
 from physgen.random import (
     GeneratorRandom,
     PhiloxRandom,
@@ -167,10 +168,27 @@ def test_the_first_axis_is_the_events():
 def test_a_generator_gives_a_seed_and_moves_on():
     generator = torch.Generator().manual_seed(3)
     assert as_seed(generator) != as_seed(generator)
-    assert as_seed(-5) == -5
+    assert as_seed(-5) == 2**64 - 5
     for wrong in (None, 1.0, True, "1"):
         with pytest.raises(TypeError, match=f"got {type(wrong).__name__}"):
             as_seed(wrong)
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint8(3), 2**64 + 3, 3 - 2**64])
+def test_seeds_of_numpy_and_of_any_size_are_taken_modulo_64_bits(seed):
+    assert as_seed(seed) == 3
+    assert torch.equal(
+        torch.rand(3, generator=as_generator(seed)), torch.rand(3, generator=as_generator(3))
+    )
+
+
+def test_the_largest_seed_serves_everywhere():
+    x = np.random.default_rng(0).normal(size=100)
+    events = pg.Events.from_dict({"x": x, "y": x**2})
+    train, test = events.split(0.5, rng=-1)
+    surrogate = pg.Surrogate.fit(train, pg.Diffusion(n_hidden=8, n_blocks=1), steps=2, rng=-1)
+    report = pg.compare(test, surrogate(50, rng=-1), rng=-1)
+    assert report.settings["seed"] == 2**64 - 1
 
 
 def test_as_generator_is_seeded_and_new():
