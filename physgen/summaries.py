@@ -117,6 +117,8 @@ def _common_fields(
     reference: Events, candidate: Events, fields: Sequence[str] | None
 ) -> tuple[list[str], list[str]]:
     samples = {"the reference": reference, "the candidate": candidate}
+    if isinstance(fields, str):
+        raise TypeError(f"fields is a list of names, e.g. fields=[{fields!r}]")
     if fields is not None:
         for where, events in samples.items():
             for name in fields:

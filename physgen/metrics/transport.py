@@ -42,7 +42,7 @@ class DistributionGaps:
 
     def ks(self, gaps: np.ndarray) -> np.ndarray:
         """Largest absolute difference of the distribution functions, shape (n_draws,)."""
-        return np.maximum(gaps.max(axis=1), -gaps.min(axis=1))
+        return np.maximum(gaps.max(axis=1), -gaps.min(axis=1)) + 0.0  # no -0.0
 
     def wasserstein(self, gaps: np.ndarray) -> np.ndarray:
         """Area between the distribution functions, shape (n_draws,), in the unit of the values.
