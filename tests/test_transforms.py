@@ -314,6 +314,13 @@ def test_noise_in_voxels_is_zero_or_above_the_threshold():
     assert np.isfinite(made).all()
 
 
+def test_noise_in_voxels_is_not_above_the_largest_energy():
+    rng = np.random.default_rng(0)
+    energies = np.where(rng.random((2000, 6)) < 0.5, 0, 0.015 + rng.exponential(3, (2000, 6)))
+    made = from_noise(Voxels().fit(energies, {}), n=2000, width=20.0)
+    assert made.max() == pytest.approx(energies.max())
+
+
 def test_noise_keeps_ht_and_njet_together():
     rng = np.random.default_rng(0)
     njet = rng.poisson(1.0, 20_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -159,7 +160,7 @@ class Voxels:
     With t the smallest energy seen (the readout threshold) a cell becomes
     ln(1 + e/t) / ln(1 + E/t), E the condition (or 1 for none). Zeros are spread uniformly below
     the image of t, so that the sign of the distance from it tells a zero; energies between 0 and t
-    cannot come out.
+    cannot come out, nor any above the largest image seen.
 
     Parameters
     ----------
@@ -170,6 +171,7 @@ class Voxels:
     scale: str = ""
     threshold: float = 1.0
     inner: Standardize = Standardize()
+    largest: float = math.inf
 
     @property
     def binary(self) -> tuple[bool, ...]:
@@ -185,7 +187,9 @@ class Voxels:
             raise ValueError("Voxels needs energies >= 0 with some above 0; use Standardize()")
         unfitted = dataclasses.replace(self, threshold=float(positive.min()))
         spread = unfitted._logarithms(values, others, midway(values.shape))
-        return dataclasses.replace(unfitted, inner=self.inner.fit(spread, others))
+        return dataclasses.replace(
+            unfitted, inner=self.inner.fit(spread, others), largest=float(spread.max())
+        )
 
     def _logarithms(self, values: Array, others: Columns, below: Array) -> Array:
         per_event = self._scale(others, len(values)).reshape(-1, *[1] * (values.ndim - 1))
@@ -203,7 +207,8 @@ class Voxels:
         return self.inner.forward(self._logarithms(values, others, below), others, rng)
 
     def inverse(self, features: Array, others: Columns) -> Array:
-        spread = self.inner.inverse(features, others)
+        # an exponential follows: a model not yet trained would make more than the incident energy
+        spread = np.minimum(self.inner.inverse(features, others), self.largest)
         logs = spread * self._scale(others, len(features)).reshape(-1, *[1] * (spread.ndim - 1))
         above = logs > np.log(2.0) * 0.9995
         energies = self.threshold * np.expm1(np.minimum(logs, 60.0))
