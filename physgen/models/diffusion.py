@@ -118,7 +118,9 @@ class DiffusionModel(GenerativeModel):
     def loss(self, x: Tensor, condition: Tensor, *, player: str, rng: Random) -> Tensor:
         """Weighted denoising error, eq. (8): mean square of F minus its target."""
         if self.sigma_data == 0:
-            self.sigma_data.copy_(x.std())
+            # one number has no spread; that of features is near 1
+            spread = x.std() if x.numel() > 1 else torch.zeros(())
+            self.sigma_data.copy_(torch.where(spread > 0, spread, 1.0))
         s = self.settings
         sigma = (s.log_sigma_mean + s.log_sigma_std * rng.normal(len(x), 1)).exp()
         noisy = x + sigma * rng.normal(*x.shape)
