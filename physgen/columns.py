@@ -14,11 +14,21 @@ from physgen.schema import Field, SchemaError
 __all__ = [
     "as_array",
     "as_column",
+    "flat_values",
     "group_collections",
     "infer_field",
     "nonfinite_rows",
     "number",
 ]
+
+
+def flat_values(column: Any, jagged: bool) -> np.ndarray:
+    """All values of a column in one row."""
+    if jagged:
+        import awkward as ak
+
+        return np.asarray(ak.flatten(column).to_numpy())
+    return np.ravel(column)
 
 
 def nonfinite_rows(column: Any, jagged: bool) -> np.ndarray:

@@ -9,6 +9,7 @@ grid, a spin lattice) or jagged (the jets of an event). What a column means trav
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -18,6 +19,7 @@ import torch
 from physgen.columns import (
     as_array,
     as_column,
+    flat_values,
     group_collections,
     infer_field,
     nonfinite_rows,
@@ -154,6 +156,26 @@ class Events:
                     "read_events(..., drop_nonfinite=True)"
                 )
 
+    def check_allowed(self) -> None:
+        """Raise if a column holds a value that its field does not allow.
+
+        Raises
+        ------
+        ValueError
+            Naming the column, the first such value and what is allowed.
+        """
+        for f in self._schema:
+            if f.allowed is None:
+                continue
+            values = flat_values(self._columns[f.name], f.jagged)
+            wrong = values[~np.isin(values, np.array(f.allowed, dtype=f.dtype))]
+            if len(wrong):
+                raise ValueError(
+                    f"{f.name} holds {len(wrong)} values that its field does not allow (first: "
+                    f"{wrong[0]:g}; allowed: {', '.join(f'{v:g}' for v in f.allowed)}); remove "
+                    "these events, or correct Field.allowed"
+                )
+
     def replace_schema(self, schema: Schema) -> Events:
         """Return the same columns under another schema with the same names (roles, units, ...)."""
         return Events(schema, self._columns)
@@ -211,6 +233,16 @@ class Events:
         order = torch.randperm(len(self), generator=as_generator(rng)).numpy()
         edges = np.round(np.cumsum(fractions) * len(self)).astype(int)
         return tuple(self[np.sort(part)] for part in np.split(order, edges))
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the names and the values of all columns, in hexadecimal."""
+        digest = hashlib.sha256()
+        for f in self._schema:
+            digest.update(f.name.encode())
+            if f.jagged:
+                digest.update(self.multiplicity(f.name).tobytes())
+            digest.update(flat_values(self._columns[f.name], f.jagged).tobytes())
+        return digest.hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the columns by name (no copy)."""
@@ -327,14 +359,8 @@ def _first_difference(a: Schema, b: Schema) -> str:
 
 
 def _describe(field: Field, column: Any) -> tuple[str, ...]:
-    if field.jagged:
-        import awkward as ak
-
-        values = ak.flatten(column).to_numpy()
-        per_event = "jagged"
-    else:
-        values = column
-        per_event = "×".join(str(n) for n in field.shape) or "1"
+    values = flat_values(column, field.jagged)
+    per_event = "jagged" if field.jagged else "×".join(str(n) for n in field.shape) or "1"
     if field.allowed is not None:
         span = "{" + ", ".join(f"{v:g}" for v in field.allowed) + "}"
     elif values.size == 0:

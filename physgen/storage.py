@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,12 +22,18 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from physgen.files.atomic import atomic_directory
+from physgen.files.atomic import atomic_directory, check_writable
 from physgen.models import FAMILIES, settings_to_dict
 from physgen.models import settings_from_dict as known_settings_from_dict
 from physgen.models.base import ModelSettings
 
-__all__ = ["SurrogateFileError", "read_folder", "versions", "write_folder"]
+__all__ = [
+    "SurrogateFileError",
+    "check_target",
+    "read_folder",
+    "versions",
+    "write_folder",
+]
 
 FORMAT_VERSION = 1
 DESCRIPTION = "surrogate.json"
@@ -49,18 +56,30 @@ def versions() -> dict[str, str]:
     }
 
 
-def write_folder(
-    path: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> None:
-    """Write both files into a new folder that takes the place of an old surrogate."""
+def check_target(path: Path) -> None:
+    """Raise now if a surrogate cannot be written there, rather than after its training.
+
+    Raises
+    ------
+    FileExistsError, OSError
+        If something else has that name, or its folder takes no files.
+    """
     if path.exists() and not _is_ours(path):
         raise FileExistsError(
             f"cannot write the surrogate to {path}: it exists and is not a surrogate folder; "
             "choose another name"
         )
+    check_writable(path)
+
+
+def write_folder(
+    path: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    """Write both files into a new folder that takes the place of an old surrogate."""
+    check_target(path)
     # clones: safetensors refuses tensors that share memory (tied layers)
     weights = save_tensors({n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()})
-    content = {**description, "weights_sha256": hashlib.sha256(weights).hexdigest()}
+    content = _strict({**description, "weights_sha256": hashlib.sha256(weights).hexdigest()})
     document = {
         "physgen_surrogate": FORMAT_VERSION,
         "content_sha256": _digest(content),
@@ -68,7 +87,7 @@ def write_folder(
     }
     with atomic_directory(path) as folder:
         (folder / WEIGHTS).write_bytes(weights)
-        (folder / DESCRIPTION).write_text(json.dumps(document, indent=1, allow_nan=True))
+        (folder / DESCRIPTION).write_text(json.dumps(document, indent=1, allow_nan=False))
 
 
 def read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -112,6 +131,15 @@ def _read_description(path: Path) -> dict[str, Any]:
             "restore the folder from a copy or train again"
         )
     return document
+
+
+def _strict(value: Any) -> Any:
+    """The value with null for NaN and infinity, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: _strict(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _read_file(path: Path, name: str) -> Path:

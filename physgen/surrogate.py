@@ -8,7 +8,6 @@ and loaded. On disk it is a folder: ``surrogate.json`` says everything in words 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -171,7 +170,7 @@ class Surrogate:
             history=history,
             info={
                 "n_events": len(events),
-                "events_sha256": _hash_of(events),
+                "events_sha256": events.sha256(),
                 "seed": seed,
                 "training": dataclasses.asdict(config),
                 "versions": storage.versions(),
@@ -318,7 +317,24 @@ class Surrogate:
             x = self.model.sample(block, condition, rng=PhiloxRandom(seed, numbers))  # type: ignore[operator]  # nn.Module hides methods
             low, high = max(first - start, 0), min(first + n_events - start, block)
             parts.append(x[low:high].cpu())
-        return torch.cat(parts)
+        return self._checked(torch.cat(parts), n_events)
+
+    def _checked(self, x: Tensor, n_events: int) -> Tensor:
+        kind = type(self.model).__name__
+        wanted = (n_events, self.preprocessor.spec.n_features)
+        if tuple(x.shape) != wanted:
+            raise RuntimeError(
+                f"{kind}.sample gives a tensor of shape {tuple(x.shape)} for these events, and "
+                f"(events, features) are {wanted}"
+            )
+        bad = (~torch.isfinite(x)).any(dim=1).nonzero()[:, 0]
+        if len(bad):
+            raise RuntimeError(
+                f"{kind} made NaN or infinite numbers for {len(bad)} of "
+                f"{n_events} events (first: {', '.join(map(str, bad[:5].tolist()))}); train again "
+                "with a lower learning rate, or keep the conditions inside the trained range"
+            )
+        return x
 
     def describe(self) -> str:
         """Say in a few lines what it makes, from what it learned and how."""
@@ -406,7 +422,7 @@ class Surrogate:
                 settings=settings,
                 ranges={n: (low, high) for n, (low, high) in stored["condition_ranges"].items()},
                 mean_weight=stored["mean_weight"],
-                history=History(**stored["history"]),
+                history=History.from_dict(stored["history"]),
                 info=stored["info"],
             )
 
@@ -444,6 +460,7 @@ def _training_events(
     if len(events) < 10:
         raise SchemaError(f"{len(events)} events are too few to learn from; give at least 10")
     events.check_finite()
+    events.check_allowed()
     return events
 
 
@@ -472,17 +489,3 @@ def _range(values: Array) -> tuple[float, float]:
 
 def _span(span: tuple[float, float]) -> str:
     return f"{span[0]:g} to {span[1]:g}"
-
-
-def _hash_of(events: Events) -> str:
-    digest = hashlib.sha256()
-    for f in events.schema:
-        digest.update(f.name.encode())
-        if f.jagged:
-            import awkward as ak
-
-            digest.update(np.ascontiguousarray(events.multiplicity(f.name)).tobytes())
-            digest.update(ak.flatten(events[f.name]).to_numpy().tobytes())
-        else:
-            digest.update(np.ascontiguousarray(events[f.name]).tobytes())
-    return digest.hexdigest()

@@ -347,6 +347,17 @@ def test_with_columns_of_another_length(jets):
 # ---------------------------------------------------------------- weights, finiteness, repr
 
 
+def test_sha256_tells_columns_apart():
+    def digest(x, jets):
+        return Events.from_dict({"x": x, "Jet_pt": ak.Array(jets)}).sha256()
+
+    x, jets = np.arange(3.0), [[1.0], [2.0, 3.0], []]
+    assert digest(x, jets) == digest(x.copy(), jets)
+    others = [digest(x, jets), digest(-x, jets), digest(x, [[1.0, 2.0], [3.0], []])]
+    others.append(Events.from_dict({"y": x, "Jet_pt": ak.Array(jets)}).sha256())
+    assert len(set(others)) == 4
+
+
 def test_weights():
     assert Events.from_dict({"x": [1.0, 2.0]}).weights.tolist() == [1.0, 1.0]
     schema = Schema((Field("x"), Field("w", "float32", role="weight")))

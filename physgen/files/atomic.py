@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["atomic_directory", "atomic_path"]
+__all__ = ["atomic_directory", "atomic_path", "check_writable"]
 
 
 @contextlib.contextmanager
@@ -90,6 +90,28 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise now what writing `path` would raise later: after a training that is a loss.
+
+    Parameters
+    ----------
+    path : str or path
+        File or folder to be written; it is not touched.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError, PermissionError, OSError
+        If nothing can be made beside it.
+    """
+    target = _target(path)
+    temporary = _temporary(target)
+    try:
+        with _explained(target):
+            temporary.touch(exist_ok=False)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _swap(temporary: Path, target: Path, old: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,3 +130,15 @@ class History:
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, for JSON."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> History:
+        """Rebuild from :meth:`to_dict`, also after JSON, which has null for NaN."""
+        curves = {
+            kind: {
+                player: [math.nan if loss is None else loss for loss in losses]
+                for player, losses in stored[kind].items()
+            }
+            for kind in ("losses", "validation")
+        }
+        return cls(**{**stored, **curves})
