@@ -18,11 +18,13 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import cyclopts
 from cyclopts import App, Group, Parameter
 from rich.console import Console
-from rich.logging import RichHandler
 
 import physgen as pg
+from physgen import storage
+from physgen.files import check_target
 from physgen.mcmc import Langevin, SingleFlip
 from physgen.models import FAMILIES, NonSaturating, Relativistic
+from physgen.report.report import check_target as check_report
 from physgen.simulators import SIMULATORS
 
 __all__ = ["app", "main"]
@@ -123,6 +125,7 @@ def train(
     cut: str | None = None,
     tree: str | None = None,
     binning: Path | None = None,
+    drop_nonfinite: bool = False,
     seed: int = 0,
     training: Annotated[
         pg.TrainingConfig, Parameter(name="*", group=TRAINING)
@@ -152,10 +155,13 @@ def train(
         Tree of a ROOT file with several.
     binning
         Binning XML of a CaloChallenge file.
+    drop_nonfinite
+        Leave out events with NaN or infinite values.
     seed
         Seed of weights, batches and noise.
     """
     settings = _library_settings(model, families[model])
+    storage.check_target(output)
     given = _names(conditions)
     wanted = _names(fields)
     events = pg.read_events(
@@ -164,6 +170,7 @@ def train(
         cut=cut,
         tree=tree,
         binning=binning,
+        drop_nonfinite=drop_nonfinite,
     )
     with _progress(f"training {model} on {len(events):,} events") as report:
         surrogate = pg.Surrogate.fit(
@@ -234,6 +241,7 @@ def sample(
     seed
         Event i depends only on (seed, i).
     """
+    check_target(output)
     simulator = pg.Surrogate.load(surrogate)
     names = simulator.schema.with_role("condition")
     values = _given(given)
@@ -252,6 +260,7 @@ def compare(
     fields: Names = None,
     tree: str | None = None,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    drop_nonfinite: bool = False,
     strict: bool = False,
     seed: int = 0,
 ) -> int:
@@ -269,17 +278,21 @@ def compare(
         Tree of ROOT files with several.
     output
         Report to write: .html, .json or .txt.
+    drop_nonfinite
+        Leave out events with NaN or infinite values.
     strict
         Exit with code 1 if the verdict is FAIL.
     seed
         Seed of the permutations.
     """
+    if output is not None:
+        check_report(output)
     names = _names(fields)
-    report = pg.compare(
-        pg.read_events(reference, fields=names, tree=tree),
-        pg.read_events(candidate, fields=names, tree=tree),
-        rng=seed,
+    truth, made = (
+        pg.read_events(path, fields=names, tree=tree, drop_nonfinite=drop_nonfinite)
+        for path in (reference, candidate)
     )
+    report = pg.compare(truth, made, rng=seed)
     print(report)
     if output is not None:
         report.save(output)
@@ -312,6 +325,7 @@ app.command(simulate)
 
 def _simulate_command(kind: type[Any]) -> Callable[..., None]:
     def command(settings: Any, *, n_events: int, output: Path, given: Any, seed: int) -> None:
+        check_target(output)
         _write(output, settings(n_events, _given(given), rng=seed))
 
     command.__doc__ = (kind.__doc__ or "").split("\n")[0]
@@ -334,11 +348,7 @@ for _name, _kind in SIMULATORS.items():
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=stderr, show_time=False, show_path=False)],
-    )
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Messages()])
     try:
         result = app(arguments, exit_on_error=False, result_action="return_value")
     except cyclopts.CycloptsError:
@@ -350,6 +360,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stderr.print("stopped")
         return 130
     return result if isinstance(result, int) else 0
+
+
+class _Messages(logging.Handler):
+    """Warnings in the style of the errors, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = _escape(self.format(record))
+        stderr.print(f"[bold yellow]warning:[/] {text}", highlight=False, soft_wrap=True)
 
 
 def _escape(text: str) -> str:
@@ -387,24 +405,32 @@ def _sha256(path: Path) -> str:
 
 @contextmanager
 def _progress(title: str) -> Iterator[Callable[[pg.Progress], None]]:
-    """A bar on stderr with loss, events per second and time left."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    """A title and a bar on stderr with loss, events per second and time left.
+
+    The bar takes the room that the numbers leave; with two players they fill 80 columns.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
-        TextColumn("{task.fields[numbers]}"), TimeElapsedColumn(),
+        BarColumn(bar_width=None), TextColumn("{task.percentage:3.0f} %"),
+        TextColumn("{task.fields[numbers]}"),
     )  # fmt: skip
-    with Progress(*columns, console=stderr, transient=False) as bar:
+    stderr.print(title, highlight=False, soft_wrap=True)
+    with Progress(*columns, console=stderr, transient=False, expand=True) as bar:
         task = bar.add_task(title, total=1.0, numbers="")
 
         def report(at: pg.Progress) -> None:
-            losses = ", ".join(f"{player} {loss:.3g}" for player, loss in at.loss.items())
-            rate = f"{at.events_per_second:,.0f} events/s"
-            numbers = f"loss {losses}  {rate}  {at.seconds_left:.0f} s left"
-            bar.update(task, completed=at.fraction, numbers=numbers)
+            bar.update(task, completed=at.fraction, numbers=_numbers(at))
 
         yield report
         bar.update(task, completed=1.0)
+
+
+def _numbers(at: pg.Progress) -> str:
+    single = len(at.loss) == 1
+    losses = ", ".join(f"{'loss' if single else p} {loss:.3f}" for p, loss in at.loss.items())
+    minutes, seconds = divmod(round(at.seconds_left), 60)
+    return f"{losses}  {at.events_per_second:,.0f} events/s  {minutes}:{seconds:02} left"
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ from physgen.files.atomic import atomic_directory, atomic_path
 from physgen.files.binning import Binning
 from physgen.files.describe import Description, describe
 from physgen.files.reading import iter_events, read_events
-from physgen.files.writing import write_events
+from physgen.files.writing import check_target, write_events
 
 __all__ = [
     "Binning",
     "Description",
     "atomic_directory",
     "atomic_path",
+    "check_target",
     "describe",
     "iter_events",
     "read_events",

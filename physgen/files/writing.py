@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from physgen.events import Events
-from physgen.files.atomic import atomic_path
+from physgen.files.atomic import atomic_path, check_writable
 from physgen.files.formats import format_of
 
-__all__ = ["write_events"]
+__all__ = ["check_target", "write_events"]
 
 
 def write_events(
@@ -54,6 +54,8 @@ def write_events(
         of the settings.
     """
     where = Path(path)
+    if where.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a folder; add a file name to it")
     form = format_of(where)
     given = {"tree": tree, "rntuple": rntuple, "layout": layout, "compression": compression}
     for name, value in given.items():
@@ -64,3 +66,17 @@ def write_events(
     with atomic_path(where) as temporary:
         settings = {name: given[name] for name in form.settings}
         form.load().write(temporary, events, **settings)
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Raise now if events cannot be written there, rather than after they were made.
+
+    Raises
+    ------
+    ValueError, OSError
+        As :func:`write_events` would, for an unknown suffix or a folder that takes no file.
+    """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a folder; add a file name to it")
+    format_of(Path(path))
+    check_writable(path)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from physgen.estimates import Estimate
-from physgen.files.atomic import atomic_path
+from physgen.files.atomic import atomic_path, check_writable
 
 if TYPE_CHECKING:
     from physgen.plotting import Histogram
 
-__all__ = ["Report", "Row"]
+__all__ = ["Report", "Row", "check_target"]
 
 
 @dataclass(frozen=True)
@@ -182,20 +182,26 @@ class Report:
             or not at all.
         """
         target = Path(path)
+        check_target(target)
         if target.suffix in (".html", ".htm"):
             from physgen.report.page import as_html
 
             text = as_html(self)
         elif target.suffix == ".json":
             text = json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
-        elif target.suffix == ".txt":
-            text = str(self) + "\n"
         else:
-            raise ValueError(
-                f"a report is saved as .html, .json or .txt, and {target.name!r} is none of them"
-            )
+            text = str(self) + "\n"
         with atomic_path(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def check_target(path: Path) -> None:
+    """Raise now if a report cannot be saved there, rather than after the comparison."""
+    if path.suffix not in (".html", ".htm", ".json", ".txt"):
+        raise ValueError(
+            f"a report is saved as .html, .json or .txt, and {path.name!r} is none of them"
+        )
+    check_writable(path)
 
 
 def _plain(value: float) -> float | None:

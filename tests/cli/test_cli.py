@@ -1,6 +1,8 @@
 """The shell command as a user types it: exit codes, what stands where, and the files it writes."""
 
+import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -8,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import physgen as pg
+from physgen import cli
 from physgen.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +100,29 @@ def test_simulate_takes_the_fields_of_the_simulator(tmp_path):
     events = pg.read_events(target)
     assert events["spins"].shape == (50, 4)
     assert (events["beta"] == 0.3).all()
+
+
+@pytest.mark.parametrize("n_columns", [80, 120])
+@pytest.mark.parametrize("players", [("denoiser",), ("generator", "discriminator")])
+def test_the_progress_fits_the_terminal(n_columns, players, monkeypatch):
+    screen = Console(file=io.StringIO(), width=n_columns, force_terminal=True, color_system=None)
+    monkeypatch.setattr(cli, "stderr", screen)
+    with cli._progress("training gan on 60,000 events") as report:
+        loss = dict.fromkeys(players, -10.123456)
+        report(pg.Progress(7, 0.5, loss, events_per_second=123_456.7, seconds_left=754.0))
+    text = screen.file.getvalue()
+    assert text.startswith("training gan on 60,000 events\n")
+    assert f"{players[-1] if len(players) > 1 else 'loss'} -10.123  123,457 events/s" in text
+    assert "12:34 left" in text
+    assert "…" not in text
+
+
+def test_warnings_are_one_line_on_stderr(monkeypatch):
+    screen = Console(file=io.StringIO(), width=80)
+    monkeypatch.setattr(cli, "stderr", screen)
+    record = logging.makeLogRecord({"msg": "dropped 3 of 50 [events] " + "very " * 40})
+    cli._Messages().emit(record)
+    assert screen.file.getvalue() == f"warning: {record.msg}\n"
 
 
 def test_settings_that_are_objects_have_names(tmp_path):
