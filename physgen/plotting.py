@@ -132,7 +132,7 @@ def plot_histogram(ax: Axes, histogram: Histogram, *, legend: bool = True) -> Ax
     ax.set_ylabel("share per bin")
     if max(h.outside) > 0.0005:
         ax.set_title(
-            f"beyond the axis: {h.outside[0]:.1%}, candidate {h.outside[1]:.1%}",
+            f"beyond the axis: {h.outside[0]:.1%} and {h.outside[1]:.1%}",
             fontsize=6.5,
             color="#5b6875",
             loc="right",
