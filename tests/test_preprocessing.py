@@ -416,6 +416,13 @@ def test_the_counter_of_a_collection_can_be_given(zmumu):
     assert ak.num(made["Jet_pt"]).to_list() == [0, 2, 1]
 
 
+@pytest.mark.parametrize("n", [-1, 30])
+def test_a_counter_beyond_those_seen_is_no_number_of_entries(zmumu, n):
+    fitted = Preprocessor.fit(with_conditions(zmumu[["njet", "Jet_pt"]], "njet"))
+    with pytest.raises(SchemaError, match=f"Jet can have 0 to . entries.* asks for .*{n}"):
+        noise(fitted, 2, {"njet": np.array([n, n], dtype=np.int32)})
+
+
 def test_without_a_counter_the_multiplicity_is_generated(zmumu):
     events = zmumu[["mu1_pt", "Jet_pt"]]
     fitted = Preprocessor.fit(events)

@@ -90,7 +90,13 @@ class Cloud:
         """Jagged columns with as many entries as the counter says."""
         import awkward as ak
 
-        counts = np.clip(others[self.counter].astype(np.int64), 0, self.n_max)
+        counts = others[self.counter].astype(np.int64)
+        if len(counts) and (counts.min() < 0 or counts.max() > self.n_max):
+            # a given number outside those seen: fewer entries than it says would contradict it
+            raise SchemaError(
+                f"{self.collection} can have 0 to {self.n_max} entries, as many as in training, "
+                f"but {self.counter} asks for {counts.min()} to {counts.max()}"
+            )
         rows = features.reshape(len(features), self.n_max, self._width)
         entries = rows[np.arange(self.n_max) < counts[:, None]]
         columns: dict[str, Any] = {}
