@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import physgen as pg
+from physgen.report.report import Correlations
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +104,14 @@ def test_physgen_imports_no_plotting_and_no_scikit_learn():
     code = "import physgen, sys; print({'matplotlib', 'sklearn', 'jinja2'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_correlations_near_one_are_told_apart():
+    def worst(ours, theirs):
+        one = np.eye(2)
+        pair = Correlations(("a", "b"), one + ours * (1 - one), one + theirs * (1 - one), (0, 1))
+        return pair.worst
+
+    assert worst(0.5, 0.1) == "a and b, 0.50 in the reference and 0.10 in the candidate"
+    assert worst(0.9991, 0.9962) == "a and b, 0.999 in the reference and 0.996 in the candidate"
+    assert worst(0.5, 0.5).endswith("0.5000 in the reference and 0.5000 in the candidate")

@@ -82,9 +82,12 @@ class Correlations:
     def worst(self) -> str:
         """The worst pair with both correlations, in words."""
         i, j = self.pair
+        ours, theirs = self.reference[i, j], self.candidate[i, j]
+        # two correlations near 1 may differ in what two decimals do not show
+        places = next((n for n in (2, 3, 4) if f"{ours:.{n}f}" != f"{theirs:.{n}f}"), 4)
         return (
-            f"{self.labels[i]} and {self.labels[j]}, {self.reference[i, j]:.2f} in the reference "
-            f"and {self.candidate[i, j]:.2f} in the candidate"
+            f"{self.labels[i]} and {self.labels[j]}, {ours:.{places}f} in the reference and "
+            f"{theirs:.{places}f} in the candidate"
         )
 
     def to_dict(self) -> dict[str, Any]:
