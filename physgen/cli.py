@@ -121,7 +121,7 @@ def train(
     output: Output,
     model: Literal["diffusion", "gan", "vae", "rbm", "ebm"] = "diffusion",
     fields: Names = None,
-    conditions: Names = None,
+    conditions: str | None = None,
     cut: str | None = None,
     tree: str | None = None,
     binning: Path | None = None,
@@ -148,7 +148,7 @@ def train(
     fields
         Columns to learn, separated by commas; all by default.
     conditions
-        Columns that will be given, not generated.
+        Columns that will be given, not generated, separated by commas.
     cut
         Events to keep, e.g. "mu1_pt > 30 and njet == 0".
     tree

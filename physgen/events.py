@@ -31,7 +31,7 @@ from physgen.schema import Field, Schema, SchemaError, no_such_field
 if TYPE_CHECKING:
     import awkward as ak
 
-__all__ = ["Events", "concatenate"]
+__all__ = ["Events", "concatenate", "require_events"]
 
 
 class Events:
@@ -301,6 +301,15 @@ class Events:
         ]
         noun = "event" if len(self) == 1 else "events"
         return "\n".join([f"Events: {len(self):,} {noun}, {len(self._schema)} fields", *lines])
+
+
+def require_events(what: str, given: Any) -> None:
+    """Raise TypeError if something else than Events was given."""
+    if not isinstance(given, Events):
+        raise TypeError(
+            f"{what} must be Events, got {type(given).__name__}; make them with "
+            "pg.Events.from_dict, or read them with pg.read_events"
+        )
 
 
 def concatenate(parts: Sequence[Events]) -> Events:

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from physgen import storage
-from physgen.events import Events
+from physgen.events import Events, require_events
 from physgen.models.base import ModelSettings, TensorSpec
+from physgen.models.checks import whole_number
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom, Rng, as_generator, as_seed, seeded_layers
 from physgen.schema import Schema, SchemaError, no_such_field
@@ -148,6 +149,7 @@ class Surrogate:
             If the events or the fields do not serve; the message says why and what to do.
         """
         config = _with_budget(training or TrainingConfig(), epochs, steps, budget)
+        require_events("what a surrogate learns from", events)
         events = _training_events(events, fields, conditions)
         seed = as_seed(rng)
         preprocessor = Preprocessor.fit(events, transforms)
@@ -211,10 +213,8 @@ class Surrogate:
         ConditionError
             If conditions are missing, of the wrong length, or outside the trained range.
         """
-        if n_events < 1:
-            raise ValueError(f"n_events must be at least 1, got {n_events}")
-        if first_event < 0:
-            raise ValueError(f"first_event must be at least 0, got {first_event}")
+        n_events = whole_number("n_events", n_events, 1)
+        first_event = whole_number("first_event", first_event, 0)
         given, outside = self._conditions(n_events, conditions, extrapolate)
         seed = as_seed(rng)
         with threads(1):  # as in training; and sums over more threads could round differently
@@ -453,6 +453,8 @@ def _training_events(
     if fields is not None:
         always = (*schema.with_role("condition"), *schema.with_role("weight"))
         kept = schema.select({*fields, *always}).names
+        if not kept:
+            raise SchemaError("fields= names no column; leave it out to use all")
         events = events[[n for n in schema.names if n in kept]]
     for name in schema.with_role("condition"):
         if schema[name].jagged or schema[name].shape:

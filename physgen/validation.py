@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from physgen.estimates import Estimate
-from physgen.events import Events
+from physgen.events import Events, require_events
 from physgen.metrics.classifier import classifier_auc
 from physgen.metrics.columns import Column, ColumnTest, compare_columns
 from physgen.metrics.correlation import compare_correlations
@@ -102,6 +102,8 @@ def compare(
     >>> compare(truth, bad, rng=0).outcome
     'fail'
     """
+    require_events("the reference", reference)
+    require_events("the candidate", candidate)
     _check_sizes(reference, candidate)
     _check_level(alpha, n_permutations)
     quantities, notes = summarize(reference, candidate, fields=fields, observables=observables)

@@ -289,6 +289,19 @@ def test_a_model_that_makes_no_events(made, words):
         surrogate(100, rng=0)
 
 
+def test_what_is_no_events():
+    columns = events().to_dict()
+    words = "must be Events, got dict; make them with pg.Events.from_dict"
+    with pytest.raises(TypeError, match=words):
+        fit(columns)
+    with pytest.raises(TypeError, match=f"the reference {words}"):
+        pg.compare(columns, events(), rng=0)
+    with pytest.raises(TypeError, match=words):
+        pg.write_events("a.h5", columns)
+    with pytest.raises(pg.SchemaError, match="fields= names no column"):
+        fit(events(), fields=[])
+
+
 # ---------------------------------------------------------------- targets
 
 

@@ -165,6 +165,12 @@ def test_numbers_of_events_that_are_refused(fitted):
         fitted(1, given(1), rng=0, first_event=-1)
 
 
+@pytest.mark.parametrize("n", [5.0, 1.5, "5", None, True])
+def test_numbers_of_events_that_are_none(fitted, n):
+    with pytest.raises(TypeError, match="n_events must be an integer, got"):
+        fitted(n, rng=0)
+
+
 def test_own_module_learns_and_samples(truth):
     flat = truth[["energy", "x"]]
     torch.manual_seed(0)

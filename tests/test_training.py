@@ -171,9 +171,12 @@ def test_budget_strings_that_are_refused(text):
     ("settings", "message"),
     [
         ({"steps": 1, "epochs": 2}, "give one budget.*got epochs and steps"),
-        ({"steps": 0}, "steps must be positive, got 0"),
-        ({"epochs": -1}, "epochs must be positive, got -1"),
-        ({"budget": "0s"}, "budget must be positive, got '0s'"),
+        ({"steps": 0}, "steps must be positive and finite, got 0"),
+        ({"steps": 1.5}, "steps must be an integer, got 1.5"),
+        ({"epochs": -1}, "epochs must be positive and finite, got -1"),
+        ({"budget": "0s"}, "budget must be positive and finite, got '0s'"),
+        ({"budget": float("nan")}, "budget must be positive and finite, got nan"),
+        ({"budget": float("inf")}, "budget must be positive and finite, got inf"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"validation_fraction": 1.0}, r"validation_fraction must be in \[0, 1\), got 1"),
     ],
@@ -181,6 +184,11 @@ def test_budget_strings_that_are_refused(text):
 def test_settings_that_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**settings)
+
+
+def test_a_number_of_steps_in_words_is_refused():
+    with pytest.raises(TypeError, match="steps must be a number, got '5'"):
+        TrainingConfig(steps="5")
 
 
 def test_no_budget_at_all():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from physgen.events import Events
+from physgen.events import Events, require_events
 from physgen.files.atomic import atomic_path, check_writable
 from physgen.files.formats import format_of
 
@@ -53,6 +53,7 @@ def write_events(
         If there are no events, the format is not known, cannot hold a type, or does not have one
         of the settings.
     """
+    require_events("what is written", events)
     where = Path(path)
     if where.is_dir():
         raise IsADirectoryError(f"cannot write {path}: it is a folder; add a file name to it")

@@ -68,8 +68,13 @@ class TrainingConfig:
             )
         for name in given:
             limit = getattr(self, name)
-            if (seconds(limit) if name == "budget" else limit) <= 0:
-                raise ValueError(f"{name} must be positive, got {limit!r}")
+            number = seconds(limit) if name == "budget" else limit
+            if isinstance(number, str):
+                raise TypeError(f"{name} must be a number, got {number!r}")
+            if not 0 < number < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {limit!r}")
+        if self.steps is not None and self.steps != int(self.steps):
+            raise ValueError(f"steps must be an integer, got {self.steps!r}")
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(
                 f"validation_fraction must be in [0, 1), got {self.validation_fraction}"
