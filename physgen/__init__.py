@@ -5,11 +5,12 @@ A surrogate is a simulator: both take a number of events and the conditions, and
 """
 
 from physgen import observables
+from physgen.conditions import ConditionError
 from physgen.events import Events, concatenate
 from physgen.files import describe, iter_events, read_events, write_events
 from physgen.models import EBM, GAN, RBM, VAE, Diffusion
 from physgen.schema import Field, Schema, SchemaError
-from physgen.surrogate import ConditionError, Simulator, Surrogate
+from physgen.surrogate import Simulator, Surrogate
 from physgen.training import History, Progress, TrainingConfig, TrainingError
 from physgen.validation import compare
 

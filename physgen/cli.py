@@ -5,7 +5,6 @@ stdout, progress and messages to stderr. Exit code 0: done; 1: it could not be d
 says why); 2: the command line is wrong.
 """
 
-import dataclasses
 import hashlib
 import inspect
 import logging
@@ -13,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import App, Group, Parameter
@@ -22,9 +21,8 @@ from rich.console import Console
 import physgen as pg
 from physgen import storage
 from physgen.files import check_target
-from physgen.mcmc import Langevin, SingleFlip
-from physgen.models import FAMILIES, NonSaturating, Relativistic
 from physgen.report.report import check_target as check_report
+from physgen.shell_settings import SHELL_SETTINGS, library_settings
 from physgen.simulators import SIMULATORS
 
 __all__ = ["app", "main"]
@@ -51,67 +49,6 @@ Given = Annotated[
         help="A condition with one value for all events, as name=value; repeatable.",
     ),
 ]
-# behaviors that are objects in Python have a name in the shell, with their settings behind a colon
-PARTS: dict[str, type[Any]] = {
-    "relativistic": Relativistic,
-    "non-saturating": NonSaturating,
-    "langevin": Langevin,
-    "single-flip": SingleFlip,
-}
-
-
-def _shell_settings(kind: type[Any]) -> type[Any]:
-    """The dataclass with every field that holds an object replaced by its name."""
-    hints = get_type_hints(kind)
-    fields: list[Any] = []
-    for f in dataclasses.fields(kind):
-        hint: Any = hints[f.name]
-        default: Any = f.default
-        choices = [name for name, part in PARTS.items() if part in get_args(hint)]
-        if choices:
-            default = next((n for n, part in PARTS.items() if type(default) is part), "automatic")
-            hint = Annotated[str, Parameter(help=_part_help(choices, optional=f.default is None))]
-        fields.append((f.name, hint, dataclasses.field(default=default)))
-    namespace = {"__doc__": kind.__doc__, "__module__": __name__}
-    return dataclasses.make_dataclass(
-        kind.__name__, fields, namespace=namespace, frozen=True, kw_only=True
-    )
-
-
-def _part_help(choices: list[str], *, optional: bool) -> str:
-    names = ", ".join((["automatic"] if optional else []) + choices)
-    example = dataclasses.fields(PARTS[choices[0]])[0]
-    return f"One of {names}; with settings as {choices[0]}:{example.name}={example.default}."
-
-
-def _library_settings(family: str, given: Any) -> Any:
-    """The settings of the library from those of the shell."""
-    kind = FAMILIES[family]
-    values = {f.name: getattr(given, f.name) for f in dataclasses.fields(given)}
-    for f in dataclasses.fields(kind):
-        if f.name in values and isinstance(values[f.name], str) and not isinstance(f.default, str):
-            values[f.name] = _part(f.name, values[f.name])
-    return kind(**values)
-
-
-def _part(option: str, text: str) -> Any:
-    name, _, settings = text.partition(":")
-    if name == "automatic":
-        return None
-    if name not in PARTS:
-        raise ValueError(f"unknown {option} {name!r}; use one of automatic, {', '.join(PARTS)}")
-    types = {f.name: type(f.default) for f in dataclasses.fields(PARTS[name])}
-    values = {}
-    for pair in filter(None, settings.split(",")):
-        key, _, value = pair.partition("=")
-        if key not in types:
-            raise ValueError(f"{name} has no setting {key!r} (settings: {', '.join(types)})")
-        kind: Any = types[key]
-        values[key] = value == "true" if kind is bool else kind(value)
-    return PARTS[name](**values)
-
-
-_SHELL = {family: _shell_settings(kind) for family, kind in FAMILIES.items()}
 TRAINING = Group("Training", sort_key=-1)
 
 
@@ -160,7 +97,7 @@ def train(
     seed
         Seed of weights, batches and noise.
     """
-    settings = _library_settings(model, families[model])
+    settings = library_settings(model, families[model])
     storage.check_target(output)
     given = _names(conditions)
     wanted = _names(fields)
@@ -197,11 +134,11 @@ def _train_command() -> Callable[..., None]:
             annotation=Annotated[kind, Parameter(group=Group(f"Settings of {kind.__name__}"))],
             default=kind(),
         )
-        for family, kind in _SHELL.items()
+        for family, kind in SHELL_SETTINGS.items()
     ]
 
     def command(*args: Any, **kwargs: Any) -> None:
-        train(*args, **{family: kind() for family, kind in _SHELL.items()} | kwargs)
+        train(*args, **{family: kind() for family, kind in SHELL_SETTINGS.items()} | kwargs)
 
     command.__doc__ = train.__doc__
     command.__signature__ = signature.replace(parameters=[*plain, *families])  # type: ignore[attr-defined]  # functions have one

@@ -8,7 +8,6 @@ and loaded. On disk it is a folder: ``surrogate.json`` says everything in words 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,27 +18,22 @@ import torch
 from torch import Tensor, nn
 
 from physgen import storage
+from physgen.conditions import TrainedConditions, in_words, range_of
 from physgen.events import Events, require_events
 from physgen.models.base import ModelSettings, TensorSpec
 from physgen.models.checks import whole_number
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom, Rng, as_generator, as_seed, seeded_layers
-from physgen.schema import Schema, SchemaError, no_such_field
+from physgen.schema import Schema, SchemaError
 from physgen.training import History, Progress, TrainingConfig, threads, train
-from physgen.transforms import Array, Binary, Categories, Transform
+from physgen.transforms import Array, Transform
 
-__all__ = ["ConditionError", "Simulator", "Surrogate"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Simulator", "Surrogate"]
 
 # Events are always made in whole blocks, aligned to the event number: a matrix product of another
 # height may round differently, and event i must not depend on how many are asked for.
 BLOCK_CPU = 256
 BLOCK_CUDA = 16_384
-
-
-class ConditionError(ValueError):
-    """A condition is missing, has the wrong length or lies outside the trained range."""
 
 
 class Simulator(Protocol):
@@ -94,7 +88,7 @@ class Surrogate:
     ) -> None:
         self.preprocessor, self.model, self.settings = preprocessor, model.eval(), settings
         self.schema = preprocessor.schema
-        self.ranges = dict(ranges)
+        self.conditions = TrainedConditions(self.schema, ranges, preprocessor.transforms)
         self.mean_weight = mean_weight
         self.history = history or History()
         self.info = dict(info or {})
@@ -167,7 +161,7 @@ class Surrogate:
             preprocessor=preprocessor,
             model=module,
             settings=settings,
-            ranges={n: _range(events[n]) for n in events.schema.with_role("condition")},
+            ranges={n: range_of(events[n]) for n in events.schema.with_role("condition")},
             mean_weight=float(events.weights.mean()),
             history=history,
             info={
@@ -215,7 +209,7 @@ class Surrogate:
         """
         n_events = whole_number("n_events", n_events, 1)
         first_event = whole_number("first_event", first_event, 0)
-        given, outside = self._conditions(n_events, conditions, extrapolate)
+        given, outside = self.conditions.check(n_events, conditions, extrapolate=extrapolate)
         seed = as_seed(rng)
         with threads(1):  # as in training; and sums over more threads could round differently
             x = self._sample(n_events, given, seed, first_event)
@@ -227,79 +221,6 @@ class Surrogate:
             marked = {**schema.conventions, "extrapolated": ", ".join(outside)}
             schema = dataclasses.replace(schema, conventions=marked)
         return Events(schema, {name: columns[name] for name in schema.names})
-
-    def _conditions(
-        self, n_events: int, conditions: Mapping[str, Any] | Events | None, extrapolate: bool
-    ) -> tuple[dict[str, Array], list[str]]:
-        """Checked conditions in the type of their fields, and those outside the trained range."""
-        names = self.schema.with_role("condition")
-        given = dict(conditions.to_dict() if isinstance(conditions, Events) else conditions or {})
-        if isinstance(conditions, Events):
-            given = {n: c for n, c in given.items() if n in names}
-        for name in given:
-            if name not in names:
-                raise ConditionError(
-                    no_such_field(name, names, "the conditions of this surrogate")
-                )
-        missing = [f"{n} ({_span(self.ranges[n])})" for n in names if n not in given]
-        if missing:
-            raise ConditionError(
-                f"this surrogate needs the condition(s) {', '.join(missing)}; give them as "
-                "surrogate(n, {'name': values}, rng=...)"
-            )
-        checked = {n: self._one_condition(n, given[n], n_events) for n in names}
-        outside = [n for n in names if not self._trained(n, checked[n]).all()]
-        for name in outside:
-            self._report_outside(name, checked[name], extrapolate)
-        return checked, outside
-
-    def _one_condition(self, name: str, values: Any, n_events: int) -> Array:
-        array = np.asarray(values)
-        if array.ndim == 0:
-            array = np.full(n_events, array)
-        if array.shape != (n_events,):
-            raise ConditionError(
-                f"condition {name!r} has shape {array.shape}, but {n_events} events were asked "
-                "for; give one value per event or one number"
-            )
-        if array.dtype.kind not in "biuf":
-            raise ConditionError(f"condition {name!r} holds {array.dtype}; give numbers")
-        if not np.isfinite(array).all():
-            raise ConditionError(f"condition {name!r} has non-finite values")
-        dtype = np.dtype(self.schema[name].dtype)
-        with np.errstate(over="ignore"):
-            cast: Array = array.astype(dtype)
-        if dtype.kind in "iub" and not (cast == array).all():
-            wrong = array[cast != array][0]
-            raise ConditionError(
-                f"condition {name!r} holds {dtype}, and {wrong:g} is none of them"
-            )
-        return cast
-
-    def _trained(self, name: str, values: Array) -> Array:
-        """Whether each value lies in the trained range; for categories, whether it was seen."""
-        transform = self.preprocessor.transforms[name]
-        if isinstance(transform, Binary | Categories):
-            return np.isin(values, transform.values)
-        low, high = self.ranges[name]
-        # a float32 that went through JSON and back is exactly itself, so no tolerance is needed
-        return (values >= low) & (values <= high)
-
-    def _report_outside(self, name: str, values: Array, extrapolate: bool) -> None:
-        n_outside = int((~self._trained(name, values)).sum())
-        text = (
-            f"{n_outside} of {len(values)} values of the condition {name!r} lie outside the "
-            f"trained {self._trained_values(name)} (they span {_span(_range(values))})"
-        )
-        if not extrapolate:
-            raise ConditionError(f"{text}; pass extrapolate=True to accept that")
-        logger.warning("%s; extrapolating", text)
-
-    def _trained_values(self, name: str) -> str:
-        transform = self.preprocessor.transforms[name]
-        if isinstance(transform, Binary | Categories):
-            return "values " + ", ".join(f"{v:g}" for v in transform.values)
-        return f"range {_span(self.ranges[name])}"
 
     def _sample(self, n_events: int, given: dict[str, Array], seed: int, first: int) -> Tensor:
         device = next(self.model.parameters()).device
@@ -339,7 +260,7 @@ class Surrogate:
     def describe(self) -> str:
         """Say in a few lines what it makes, from what it learned and how."""
         info, training = self.info, self.info.get("training", {})
-        spans = [f"  {n}: {_span(span)}" for n, span in self.ranges.items()]
+        spans = [f"  {n}: {in_words(span)}" for n, span in self.conditions.ranges.items()]
         used = ", ".join(
             f"{k} {training[k]}" for k in ("epochs", "steps", "budget") if training.get(k)
         )
@@ -385,7 +306,9 @@ class Surrogate:
             "schema": self.schema.to_dict(),
             "model": storage.model_to_dict(self.settings, self.model),
             "preprocessor": self.preprocessor.to_dict(),
-            "condition_ranges": {name: list(span) for name, span in self.ranges.items()},
+            "condition_ranges": {
+                name: list(span) for name, span in self.conditions.ranges.items()
+            },
             "mean_weight": self.mean_weight,
             "info": self.info,
             "history": self.history.to_dict(),
@@ -483,11 +406,3 @@ def _build(
         )
     with seeded_layers(seed):
         return model.build(spec), model
-
-
-def _range(values: Array) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
-
-
-def _span(span: tuple[float, float]) -> str:
-    return f"{span[0]:g} to {span[1]:g}"

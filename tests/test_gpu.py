@@ -54,4 +54,4 @@ def test_a_seed_gives_the_same_weights_twice():
 
 
 def _given(surrogate):
-    return {name: span[0] for name, span in surrogate.ranges.items()}
+    return {name: span[0] for name, span in surrogate.conditions.ranges.items()}

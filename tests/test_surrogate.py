@@ -387,7 +387,7 @@ def test_everything_survives_save_and_load(fitted, tmp_path):
     again = pg.Surrogate.load(tmp_path / "run")
     assert again.schema == fitted.schema
     assert again.settings == fitted.settings
-    assert again.ranges == fitted.ranges
+    assert again.conditions == fitted.conditions
     assert again.mean_weight == fitted.mean_weight
     assert again.history == fitted.history
     assert again.info == fitted.info
