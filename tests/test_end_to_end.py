@@ -106,3 +106,18 @@ def test_negative_weights(tmp_path):
         assert same(pg.read_events(tmp_path / name), fake)
     np.testing.assert_allclose(fake["w"], truth["w"].mean())
     assert "some event weights are negative" in str(pg.compare(truth, fake, rng=0))
+
+
+@pytest.mark.parametrize(
+    "settings", [pg.GAN(n_hidden=64), pg.VAE(n_hidden=64), pg.Diffusion(n_hidden=64)]
+)
+def test_rare_categories_keep_their_share(settings):
+    """Flags set one by one made the first category out of every row without a flag."""
+    codes, share = np.array([-211, -13, -11, 11, 13, 22, 130, 211]), [0.05] + [0.95 / 7] * 7
+    truth = pg.Events.from_dict({"code": np.random.default_rng(0).choice(codes, 10_000, p=share)})
+    training = pg.TrainingConfig(steps=1000, batch_size=256)
+    fake = pg.Surrogate.fit(truth, settings, training=training, rng=1)(5000, rng=2)
+    made = np.array([np.mean(fake["code"] == code) for code in codes])
+    assert made.sum() == pytest.approx(1)
+    assert abs(made[0] - share[0]) < 0.04
+    assert np.abs(made - share).max() < 0.07

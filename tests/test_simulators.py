@@ -4,9 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import chisquare, kstest
 
 import physgen as pg
+from physgen.random import PhiloxRandom
 from physgen.simulators import GaussianRing, IsingRing
 
 
@@ -62,3 +64,11 @@ def test_gaussian_ring_has_equal_modes_of_the_right_width():
     dx = events["x"] - 2 * np.cos(mode * np.pi / 4)
     assert kstest(dx, "norm", args=(0, 0.15)).pvalue > 1e-3
     assert kstest(dx, "norm", args=(0, 0.16)).pvalue < 1e-3
+
+
+def test_a_simulator_does_not_share_its_stream_with_surrogates():
+    truth = GaussianRing()(2000, rng=4)
+    blob = np.stack([truth["x"], truth["y"]], axis=1)
+    noise = PhiloxRandom(4, torch.arange(2000)).normal(2000, 2).numpy()
+    correlation = np.corrcoef(blob.T, noise.T)[:2, 2:]
+    assert np.abs(correlation).max() < 4 / np.sqrt(2000)

@@ -156,7 +156,8 @@ def test_spins_come_back_exactly(spins):
 def test_categories_come_back_exactly(values):
     fitted = Categories().fit(values, {})
     features = fitted.forward(values, {}, rng_of(len(values)))
-    assert (features.sum(axis=1) == 2 - len(fitted.values)).all()
+    assert ((features > 0.5).sum(axis=1) == 1).all()
+    assert (np.abs(np.abs(features) - 1) <= 0.4).all()
     assert (fitted.inverse(features, {}) == values).all()
 
 
@@ -492,4 +493,26 @@ def test_what_a_transform_needs_and_makes():
     assert Below("up").needs == ("up",)
     assert ByCategory("n").needs == ("n",)
     assert replace(Spike(), inner=Log()).binary == (True, False)
-    assert Categories((1.0, 2.0, 3.0)).binary == (True, True, True)
+    assert Categories((1.0, 2.0, 3.0)).binary == (False, False, False)
+
+
+@pytest.mark.parametrize("seen", [(-2, 0, 2), (-3, -2, -1, 1, 2, 3), (0, 1, 2, 3, 5)])
+def test_counts_come_back_as_values_that_were_seen(seen):
+    values = np.random.default_rng(0).choice(seen, 500)
+    fitted = Count().fit(values, {})
+    assert (fitted.inverse(fitted.forward(values, {}, rng_of(500)), {}) == values).all()
+    noise = np.random.default_rng(1).normal(size=(5000, 1)) * 2
+    assert set(fitted.inverse(noise, {})) == set(seen)
+
+
+def test_standardize_folds_each_entry_into_its_own_range():
+    values = np.random.default_rng(0).exponential(size=(1000, 2)) * (1, 10) + (20, 0)
+    fitted = Standardize().fit(values, {})
+    made = fitted.inverse(np.random.default_rng(1).normal(size=(5000, 2)), {})
+    assert (made >= values.min(axis=0)).all()
+    assert (made <= values.max(axis=0)).all()
+    # nothing piles up at the edge, as clipping would make it
+    assert len(np.unique(made[:, 0])) == len(made)
+    # negative control
+    free = replace(fitted, fold=False).inverse(np.random.default_rng(1).normal(size=(5000, 2)), {})
+    assert free.min() < 0

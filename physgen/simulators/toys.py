@@ -72,9 +72,14 @@ class IsingRing:
         """
         given = np.asarray((conditions or {}).get("beta", self.beta), dtype=np.float64)
         beta = np.broadcast_to(given, (n_events,)).copy()
-        u = PhiloxRandom(as_seed(rng), torch.arange(n_events)).uniform(n_events, self.n_spins)
+        u = _random(n_events, rng).uniform(n_events, self.n_spins)
         spins = _ring_spins(torch.from_numpy(beta), u.to(torch.float64))
         return Events(self.schema, {"spins": spins.to(torch.int8).numpy(), "beta": beta})
+
+
+def _random(n_events: int, rng: Rng) -> PhiloxRandom:
+    # a stream of its own: a surrogate called with the same seed must not follow the simulator
+    return PhiloxRandom(as_seed(rng), torch.arange(n_events), stream=2)
 
 
 def _ring_spins(beta: Tensor, u: Tensor) -> Tensor:
@@ -125,7 +130,7 @@ class GaussianRing:
         rng: Rng,
     ) -> Events:
         """Draw independent points; event i depends only on (seed, i)."""
-        random = PhiloxRandom(as_seed(rng), torch.arange(n_events))
+        random = _random(n_events, rng)
         mode = (random.uniform(n_events) * self.n_modes).floor()
         angle = 2 * np.pi * mode / self.n_modes
         center = self.radius * torch.stack((angle.cos(), angle.sin()), dim=1)

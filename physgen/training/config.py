@@ -31,7 +31,8 @@ class TrainingConfig:
     batch_size : int, default 512
         Events per step.
     warmup_steps : int, default 200
-        Steps in which the learning rate rises from zero (at most a tenth of the budget).
+        Steps in which the learning rate rises from zero (at most a tenth of a budget in steps or
+        epochs).
     decay : float, default 1.0
         Last fraction of the budget over which the rate falls to zero as a cosine; 0 for none.
     gradient_clip : float, default 1.0

@@ -46,11 +46,18 @@ class _OneReal:
 
 @dataclass(frozen=True)
 class Standardize:
-    """Subtract the mean and divide by the standard deviation, entry by entry."""
+    """Subtract the mean and divide by the standard deviation, entry by entry.
+
+    Generated values are folded into the range that each entry showed (see :class:`Linear`), unless
+    ``fold`` is False.
+    """
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
     shape: tuple[int, ...] = ()
+    fold: bool = True
     needs: tuple[str, ...] = ()
 
     @property
@@ -63,7 +70,10 @@ class Standardize:
         return Standardize(
             tuple(flat.mean(axis=0).tolist()),
             tuple(np.where(std > 0, std, 1.0).tolist()),
+            tuple(flat.min(axis=0).tolist()),
+            tuple(flat.max(axis=0).tolist()),
             values.shape[1:],
+            self.fold,
         )
 
     def forward(self, values: Array, others: Columns, rng: Random) -> Array:
@@ -72,6 +82,8 @@ class Standardize:
 
     def inverse(self, features: Array, others: Columns) -> Array:
         flat = features * np.array(self.std) + np.array(self.mean)
+        if self.fold:
+            flat = _fold(flat, np.array(self.low), np.array(self.high))
         return flat.reshape(len(features), *self.shape)
 
 
@@ -180,7 +192,7 @@ def smooth(values: Array) -> Linear | Log:
     return Log() if abs(_skewness(values.astype(np.float64))) > 0.5 else Linear()
 
 
-def _fold(values: Array, low: float, high: float) -> Array:
+def _fold(values: Array, low: float | Array, high: float | Array) -> Array:
     folded = np.where(values < low, 2 * low - values, values)
     folded = np.where(folded > high, 2 * high - folded, folded)
     return np.clip(folded, low, high)

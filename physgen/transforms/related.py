@@ -170,7 +170,8 @@ class Voxels:
 
     scale: str = ""
     threshold: float = 1.0
-    inner: Standardize = Standardize()
+    # a zero may lie far below the threshold: folding would make it an energy
+    inner: Standardize = Standardize(fold=False)
     largest: float = math.inf
 
     @property
