@@ -18,6 +18,7 @@ from physgen.metrics import (
 from physgen.metrics.binning import merge_bins
 from physgen.metrics.classifier import auc, auc_errors
 from physgen.metrics.correlation import compare_correlations, mid_ranks
+from physgen.metrics.divergences import js_estimate
 from physgen.metrics.kernels import BANDWIDTHS, median_distance, mmd_ladder
 from physgen.metrics.resampling import effective_size, normalize_weights
 from physgen.metrics.transport import (
@@ -102,6 +103,31 @@ def test_js_of_equal_laws_is_unbiased_and_its_error_is_right():
     assert 0.0 < above < 0.15  # 5 % expected
 
 
+@pytest.mark.parametrize(
+    ("n", "n_values"), [(60, None), (300, 200), (40, 12)], ids=["continuous", "200", "12"]
+)
+def test_js_of_few_events_of_equal_laws_scatters_around_zero(n, n_values):
+    def drawn(seed):
+        rng = np.random.default_rng(seed)
+        return rng.normal(size=n) if n_values is None else rng.integers(0, n_values, n)
+
+    values = np.array(
+        [
+            js_divergence(drawn([k, 0]), drawn([k, 1]), n_permutations=99, rng=k).value
+            for k in range(100)
+        ]
+    )
+    assert abs(values.mean()) < 4 * values.std() / 10
+    assert values.std() < 0.1
+
+
+def test_js_where_every_shuffle_is_disjoint_says_nothing():
+    ones = np.ones(50)
+    found = js_estimate(ones, ones, np.array([1.0, 0]), np.array([0, 1.0]), 10, 10)
+    assert found.value == 0
+    assert np.isfinite(found.std_error)
+
+
 def test_js_interval_covers_a_shift():
     exact = js_by_quadrature(0.3)
     z = [
@@ -163,9 +189,9 @@ def test_an_atom_gets_a_bin_of_its_own():
 
 
 def test_discrete_values_get_one_bin_each_and_nothing_is_lost():
-    x = np.array([3, 1, 1, 7, 7, 7])
+    x = np.repeat([3, 1, 1, 7, 7, 7], 5)
     edges = bin_edges(x)
-    assert bin_contents(x, edges).tolist() == [2, 1, 3]
+    assert bin_contents(x, edges).tolist() == [10, 5, 15]
     assert bin_contents(np.array([-100, 100]), edges).tolist() == [1, 0, 1]
 
 

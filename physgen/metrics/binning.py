@@ -8,7 +8,8 @@ from physgen.metrics.resampling import effective_size, is_unweighted
 
 __all__ = ["bin_contents", "bin_edges", "merge_bins", "n_bins_default"]
 
-_MAX_DISCRETE = 200  # with at most so many distinct values a column counts as discrete
+_MAX_DISCRETE = 200  # with at most so many distinct values a column counts as discrete,
+_MIN_REPEATS = 5  # if a value occurs so often on average; fewer tell a bin nothing
 
 
 def n_bins_default(n_effective: float) -> int:
@@ -26,9 +27,10 @@ def bin_edges(
     """Inner edges of equal-probability bins; values that repeat get a bin of their own.
 
     Bin k holds ``edges[k-1] <= value < edges[k]``; the first and the last bin are open, so no
-    event is ever lost. A column of at most 200 distinct values has one bin per value. In other
-    columns a value that carries half a bin's share of the events (the zeros of a sum, a mask)
-    becomes an atom: a bin ``[v, next float)``. A bin that is mostly an empty gap is cut there.
+    event is ever lost. A column of at most 200 distinct values, each five times on average, has
+    one bin per value. In other columns a value that carries half a bin's share of the events (the
+    zeros of a sum, a mask) becomes an atom: a bin ``[v, next float)``. A bin that is mostly an
+    empty gap is cut there.
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ def bin_edges(
         Increasing edges; empty if only one value occurs.
     """
     distinct, index = np.unique(values, return_inverse=True)
-    if len(distinct) <= _MAX_DISCRETE:
+    if len(distinct) <= min(_MAX_DISCRETE, max(1, len(values) // _MIN_REPEATS)):
         return distinct[1:]
     share = np.ones(len(values)) if weights is None else np.abs(weights)
     if n_bins is None:

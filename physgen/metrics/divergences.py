@@ -197,11 +197,14 @@ def js_estimate(
     n_bins = np.count_nonzero((p != 0) | (q != 0))
     noise = (n_bins - 1) * (1 / n_p + 1 / n_q) ** 2 / (16 * math.log(2) ** 2)
     signal = max(js_std_error(p, q, n_p, n_q) ** 2 - noise, 0.0)
+    # chance takes the lowest part of the scale [0, 1]: equal laws score 0 on what is left of it,
+    # disjoint ones 1; where chance takes all of it nothing can be said, and the value is 0
+    chance = float(null.mean())
+    room = 1 - chance if chance < 1 - 1e-9 else 1.0
     return Estimate(
-        # what chance adds shrinks as the laws part, to nothing for disjoint ones
-        value=float(statistics[0] - null.mean() * (1 - statistics[0])),
-        std_error=math.sqrt(signal + float(null.var())),
-        floor=float(np.quantile(halves - halves.mean(), 0.95)) * half_scale(n_p, n_q),
+        value=float(statistics[0] - chance) / room,
+        std_error=math.sqrt(signal + float(null.var())) / room,
+        floor=float(np.quantile(halves - halves.mean(), 0.95)) * half_scale(n_p, n_q) / room,
         p_value=float(p_values(statistics)),
         note=f"{len(p)} bins",
     )
