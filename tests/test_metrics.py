@@ -386,6 +386,26 @@ def test_auc_error_under_the_null_is_that_of_mann_whitney():
     assert null == pytest.approx(np.sqrt(2001 / (12 * 1200 * 800)), rel=0.01)
 
 
+@pytest.mark.parametrize("shift", [0.0, 1.0, 50.0])
+def test_auc_null_error_does_not_shrink_as_the_scores_part(shift):
+    scores = np.concatenate((gaussian(300, 0), gaussian(900, 1, shift=shift)))
+    mann_whitney = np.sqrt(1201 / (12 * 300 * 900))
+    assert auc_errors(scores, equal(300), equal(900))[1] == pytest.approx(mann_whitney, rel=1e-9)
+    tilted = normalize_weights(np.where(np.arange(300) == 0, 1.0001, 1.0), 300)
+    null = auc_errors(scores, tilted, equal(900))[1]
+    assert null > 0.8 * mann_whitney
+
+
+@pytest.mark.parametrize("max_events", [20_000, 600])
+def test_classifier_is_not_misled_by_conditions_that_both_samples_share(max_events):
+    condition = gaussian(1000, 0, d=1)
+    x, y = (np.hstack((condition, gaussian(1000, seed, d=2))) for seed in (1, 2))
+    found = classifier_auc(x, y, max_events=max_events, rng=0)
+    assert found.value == pytest.approx(0.5, abs=0.05)
+    alone = classifier_auc(condition, condition, max_events=max_events, rng=0)
+    assert alone.value == pytest.approx(0.5, abs=1e-9)
+
+
 def test_auc_error_matches_its_spread():
     drawn = [
         np.concatenate((gaussian(150, k), gaussian(150, k + 999, shift=1))) for k in range(99)

@@ -35,6 +35,10 @@ def classifier_auc(
     their mean is too small for a test. Each fold alone is a valid test, and the p-value is the
     smallest of them times the number of folds.
 
+    Samples of equal length share subset and folds row by row. So two samples made at the same
+    conditions may be compared: an event's twin is never among those that the trees have seen
+    with the other label.
+
     Parameters
     ----------
     reference, candidate : array of shape (n, d) and (m, d)
@@ -55,8 +59,12 @@ def classifier_auc(
         standard errors, its distance from 0.5 scaled to the sizes of the samples.
     """
     random = np.random.default_rng(as_seed(rng))
-    x, a = _subset(reference, weights[0], max_events, random)
-    y, b = _subset(candidate, weights[1], max_events, random)
+    chosen = random.permutation(len(reference))[:max_events]
+    x, a = _subset(reference, weights[0], chosen)
+    if len(candidate) != len(reference):
+        chosen = random.permutation(len(candidate))[:max_events]
+    # else the same rows: events with one and the same conditions stay at one place
+    y, b = _subset(candidate, weights[1], chosen)
     value, error, p_value = _cross_validated(x, y, a, b, n_folds, random)
     half = len(x) // 2
     floor, floor_error, _ = _cross_validated(
@@ -89,15 +97,27 @@ def auc_errors(scores: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[float,
     """Standard errors of the AUC: as measured (DeLong 1988), and if both laws were one.
 
     Parameters are those of :func:`auc`. Without weights and ties the second is that of the
-    Mann-Whitney test up to 1/n.
+    Mann-Whitney test.
     """
     n = len(a)
     from_a = _mid_cdf(scores, np.concatenate((a, np.zeros_like(b))))[n:]
     from_b = 1 - _mid_cdf(scores, np.concatenate((np.zeros_like(a), b)))[:n]
     measured = _spread(from_b, a) + _spread(from_a, b)
-    pooled = _mid_cdf(scores, np.concatenate((a, b)) / 2)
-    null = _spread(pooled[:n], a) + _spread(pooled[n:], b)
-    return math.sqrt(measured), math.sqrt(null)
+    return math.sqrt(measured), math.sqrt(_null_variance(scores, a, b))
+
+
+def _null_variance(scores: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+    n_a, n_b = effective_size(a), effective_size(b)
+    total = n_a + n_b
+    shares = np.concatenate((n_a * a, n_b * b)) / total
+    pooled = _mid_cdf(scores, shares)
+    # around the mean of both: around that of each sample a difference would narrow the null
+    square = np.square(pooled - shares @ pooled)
+    if is_unweighted(a, b):
+        spread = (a @ a + b @ b) * square.mean()
+    else:  # weights may depend on the scores
+        spread = np.square(np.concatenate((a, b))) @ square
+    return float(spread) * total / max(total - 1, 1)
 
 
 def _cross_validated(
@@ -109,7 +129,9 @@ def _cross_validated(
     rng: np.random.Generator,
 ) -> tuple[float, float, float]:
     """Mean AUC over the folds, its standard error, and a p-value valid for dependent folds."""
-    folds = [np.array_split(rng.permutation(len(part)), n_folds) for part in (x, y)]
+    folds = [np.array_split(rng.permutation(len(x)), n_folds)] * 2
+    if len(y) != len(x):
+        folds[1] = np.array_split(rng.permutation(len(y)), n_folds)
     values, variances, p_values = [], [], []
     for test_x, test_y in zip(*folds, strict=True):
         train_x = np.setdiff1d(np.arange(len(x)), test_x)
@@ -156,8 +178,7 @@ def _spread(values: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _subset(
-    z: np.ndarray, weights: np.ndarray | None, n: int, rng: np.random.Generator
+    z: np.ndarray, weights: np.ndarray | None, chosen: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     a = normalize_weights(weights, len(z))
-    chosen = rng.permutation(len(z))[:n]
     return z[chosen], a[chosen] / a[chosen].sum()
