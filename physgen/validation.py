@@ -55,6 +55,9 @@ def compare(
     difference seen         PASS, difference within tolerance   FAIL
     ======================  ==================================  ===========================
 
+    A difference that only MMD sees is a FAIL: MMD has no upper limit, so nothing says that such a
+    difference is within tolerance.
+
     Parameters
     ----------
     reference, candidate : Events
@@ -223,7 +226,9 @@ def _joint(
     if pairs is None:
         return joint, None
     joint["correlations Δz"] = pairs.estimate
-    return joint, Correlations(tuple(labels), pairs.reference, pairs.candidate, pairs.pair)
+    return joint, Correlations(
+        tuple(labels), pairs.reference, pairs.candidate, pairs.pair, pairs.upper
+    )
 
 
 def _features(quantities: Sequence[Quantity]) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -453,6 +453,19 @@ def test_correlations_are_spearman_and_a_lost_one_is_found():
     assert found.estimate.value == pytest.approx(abs(expected), abs=0.02)
 
 
+def test_the_limit_is_that_of_the_pair_that_may_differ_most():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 2000, 3))
+    x[:, 1] += x[:, 0]
+    found = compare_correlations(x, y, equal(2000), equal(2000), n_permutations=99, rng=rng)
+    assert found.pair == (0, 1)
+    assert found.upper >= found.estimate.value + 1.645 * found.estimate.std_error
+    lost = compare_correlations(y, y, equal(2000), equal(2000), n_permutations=99, rng=rng)
+    # nothing differs: the pair named is any, and another one is known less well
+    assert lost.estimate.value == pytest.approx(0, abs=1e-12)
+    assert 1.645 * lost.estimate.std_error < lost.upper < 0.2
+
+
 def test_constant_columns_have_no_correlation():
     x = np.column_stack((gaussian(100, 0), np.ones(100)))
     assert compare_correlations(x, x, equal(100), equal(100), n_permutations=9,

@@ -50,7 +50,8 @@ def test_the_page_opens_with_the_verdict_and_says_what_it_cannot(report, tmp_pat
     words = " ".join(Page((tmp_path / "report.html").read_text(encoding="utf-8")).words)
     assert words.index("FAIL") < words.index("Observables, the worst first")
     assert report.verdict.partition(": ")[2][1:] in words
-    for part in ("What this report cannot say", "400 events", "seed=0", "numpy", "floor"):
+    for part in ("What this report cannot say", "400 events", "seed=0", "numpy", "floor",
+                 "at the resolution of the bins"):  # fmt: skip
         assert part in words
 
 
@@ -77,6 +78,7 @@ def test_text_is_a_table_with_the_worst_first(report):
     assert max(len(line) for line in lines) <= 130
     widths = {len(line) for line in lines[header + 2 : header + 5]}
     assert len(widths) == 1
+    assert "at the resolution of the bins" in " ".join(lines)
 
 
 def test_an_unknown_suffix_is_refused(report, tmp_path):
@@ -109,8 +111,8 @@ def test_physgen_imports_no_plotting_and_no_scikit_learn():
 def test_correlations_near_one_are_told_apart():
     def worst(ours, theirs):
         one = np.eye(2)
-        pair = Correlations(("a", "b"), one + ours * (1 - one), one + theirs * (1 - one), (0, 1))
-        return pair.worst
+        matrices = (one + v * (1 - one) for v in (ours, theirs))
+        return Correlations(("a", "b"), *matrices, (0, 1), 0.1).worst
 
     assert worst(0.5, 0.1) == "a and b, 0.50 in the reference and 0.10 in the candidate"
     assert worst(0.9991, 0.9962) == "a and b, 0.999 in the reference and 0.996 in the candidate"

@@ -8,6 +8,7 @@ import torch
 
 import physgen as pg
 from physgen.estimates import Estimate
+from physgen.report.report import Correlations, Row
 from physgen.report.verdict import decide
 from physgen.summaries import summarize
 from physgen.validation import compare
@@ -70,12 +71,12 @@ def test_at_most_5_of_100_halves_of_the_truth_are_called_different(zmumu):
     assert len(alarms) <= 5, alarms
 
 
-def test_a_pass_says_what_would_have_been_seen():
+def test_a_pass_says_what_is_excluded():
     report = quick(toy(12_000, 0), toy(12_000, 1))
     assert report.outcome == "pass"
     limit = re.fullmatch(
-        r"PASS: no difference seen with 12,000 events; shifts above (0\.\d\d) sigma would have "
-        r"been seen\.",
+        r"PASS: no difference seen with 12,000 events; shifts of a single column above "
+        r"(0\.\d\d) sigma are excluded at 95 %\.",
         report.verdict,
     )
     assert limit is not None
@@ -146,6 +147,42 @@ def test_a_difference_within_tolerance_passes():
     report = quick(toy(10_000, 0), moved, tolerance=0.25)
     assert report.outcome == "pass with difference"
     assert "within the tolerance; worst eta" in report.verdict
+
+
+def decided(p_column=0.5, p_mmd=0.5, shift_upper=0.05, upper=0.05, n_events=(3000, 3000)):
+    one = Estimate(0.0, 0.01, 0.01, p_column)
+    row = Row("x", "", one, one, one, 0.02, shift_upper, p_column)
+    joint = {
+        "MMD²": Estimate(0.001, 0.001, 0.001, p_mmd),
+        "classifier AUC": Estimate(0.5, 0.01, 0.51, 0.5),
+        "correlations Δz": Estimate(0.01, 0.01, 0.03, 0.5),
+    }
+    pairs = Correlations(("x", "y"), np.eye(2), np.eye(2), (0, 1), upper)
+    return decide(
+        (row,), joint, pairs, p_value=min(1.0, 4 * min(p_column, p_mmd)), alpha=0.01,
+        tolerance=0.1, max_auc=0.55, n_events=n_events,
+    )  # fmt: skip
+
+
+def test_what_only_mmd_sees_is_no_pass():
+    outcome, sentence = decided(p_mmd=0.002)
+    assert outcome == "fail"
+    assert sentence == (
+        "FAIL: all columns together differ (MMD p = 0.0020), by an amount that no single column, "
+        "pair or classifier measures (p = 0.0080 with 3,000 events)."
+    )
+    assert decided(p_mmd=0.002, p_column=0.001)[0] == "pass with difference"
+    assert decided()[0] == "pass"
+
+
+def test_the_limit_of_the_least_certain_pair_counts():
+    outcome, _ = decided(upper=0.2)
+    assert outcome == "inconclusive"
+
+
+def test_absurd_numbers_of_events_are_not_told():
+    assert "about 20,000 would do" in decided(shift_upper=0.2)[1]
+    assert "more than a million would do" in decided(shift_upper=8.0)[1]
 
 
 def test_angles_have_no_seam():

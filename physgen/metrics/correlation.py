@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from physgen.estimates import Estimate
+from physgen.metrics.columns import ONE_SIDED
 from physgen.metrics.resampling import (
     difference_draws,
     effective_size,
@@ -30,13 +31,16 @@ class PairTest:
         Largest difference of Fisher's z; for small correlations a difference of z by 0.1 is as
         easy to see as a shift of a mean by 0.1 sigma.
     pair : tuple of int
-        The two columns.
+        The two columns: the most significant pair.
+    upper : float
+        Largest 95 % upper limit of any pair; not always that of the most significant one.
     """
 
     reference: np.ndarray
     candidate: np.ndarray
     estimate: Estimate
     pair: tuple[int, int]
+    upper: float
 
 
 def mid_ranks(values: np.ndarray) -> np.ndarray:
@@ -104,18 +108,20 @@ def compare_correlations(
     worst = int(np.argmax(sizes[0]))
     i, j = (int(k[worst]) for k in np.triu_indices(len(varying), 1))
     scale = half_scale(effective_size(a), effective_size(b)) ** 0.5
+    errors = drawn[1:].std(axis=0)
     estimate = Estimate(
         value=float(abs(drawn[0, worst])),
-        std_error=float(drawn[1:, worst].std()),
+        std_error=float(errors[worst]),
         floor=float(np.quantile(np.abs(halves).max(axis=1), 0.95)) * scale,
         p_value=float(p_values(sizes.max(axis=1))),
-        note=f"largest of {sizes.shape[1]} pairs",
+        note=f"most significant of {sizes.shape[1]} pairs",
     )
     return PairTest(
         reference=_matrix(a, products[:n], varying, d),
         candidate=_matrix(b, products[n:], varying, d),
         estimate=estimate,
         pair=(int(varying[i]), int(varying[j])),
+        upper=float((np.abs(drawn[0]) + ONE_SIDED * errors).max()),
     )
 
 

@@ -71,12 +71,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Correlations:
-    """Rank correlations of the joint features, and the pair that differs most."""
+    """Rank correlations of the joint features, and the pair that differs most.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        Of the columns.
+    reference, candidate : array of shape (n_columns, n_columns)
+        Correlations; NaN where a column is constant.
+    pair : tuple of int
+        The most significant pair.
+    upper : float
+        Largest 95 % upper limit on the difference of Fisher's z of any pair.
+    """
 
     labels: tuple[str, ...]
     reference: np.ndarray
     candidate: np.ndarray
     pair: tuple[int, int]
+    upper: float
 
     @property
     def worst(self) -> str:
@@ -96,8 +109,12 @@ class Correlations:
         ours, theirs = ([[_plain(v) for v in row] for row in m] for m in matrices)
         worst = [self.labels[k] for k in self.pair]
         return {
-            "labels": list(self.labels), "reference": ours, "candidate": theirs, "worst": worst
-        }  # fmt: skip
+            "labels": list(self.labels),
+            "reference": ours,
+            "candidate": theirs,
+            "worst": worst,
+            "upper_limit": self.upper,
+        }
 
 
 @dataclass(frozen=True)

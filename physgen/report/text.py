@@ -137,7 +137,8 @@ def _footnote() -> list[str]:
     text = (
         "Worst first. JS: Jensen-Shannon divergence minus its mean over shuffled labels. floor: "
         "95 of 100 comparisons of the truth with itself stay below. shift: of a Gaussian with "
-        "the same JS or KS, the larger, and its 95 % upper limit. p: corrected for the number of "
+        "the same JS or KS, the larger, and its 95 % upper limit, at the resolution of the bins: "
+        "what differs only within a bin is not in it. p: corrected for the number of "
         "observables."
     )
     return textwrap.wrap(text, _WIDTH)
