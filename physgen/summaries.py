@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -63,8 +64,10 @@ def summarize(
 
     A flat field is a column as it is. A jagged collection gives its multiplicity, and each of
     its fields the sum and the leading entry (0 where there is none). A field of fixed shape
-    gives its components (up to 8), or, for spins, the absolute magnetization and the energy per
-    spin, or else sum and fraction of entries that are not 0. The weight is no column.
+    gives its components (up to 8), or else sum and fraction of entries that are not 0, and, if no
+    entry is negative, the mean index along each axis, weighted by the values (0 where all are 0).
+    Spins give the magnetization with and without its sign, the energy per spin, and up to 8
+    components. The weight is no column.
 
     Parameters
     ----------
@@ -90,16 +93,8 @@ def summarize(
         If a value is NaN or infinite.
     """
     names, notes = _common_fields(reference, candidate, fields)
-    quantities = []
-    for name in names:
-        own, other = reference.schema[name], candidate.schema[name]
-        _check_same_kind(own, other)
-        parts = zip(
-            _columns_of(own, reference[name]), _columns_of(own, candidate[name]), strict=True
-        )
-        unit = own.unit or other.unit
-        for (label, has_unit, x), (_, _, y) in parts:
-            quantities.append(_quantity(label, unit if has_unit else "", x, y))
+    quantities, kinds = _of_fields(reference, candidate, names)
+    notes += kinds
     quantities.extend(_multiplicities(reference, candidate, names))
     taken = {q.name for q in quantities}
     for name, function in _named(observables).items():
@@ -110,6 +105,26 @@ def summarize(
         quantities.append(_quantity(label, unit, x, y))
     if not quantities:
         raise SchemaError("nothing to compare: both samples hold weights only")
+    return quantities, notes
+
+
+def _of_fields(
+    reference: Events, candidate: Events, names: Sequence[str]
+) -> tuple[list[Quantity], list[str]]:
+    """Columns of the fields, and by what the arrays among them are compared."""
+    quantities = []
+    by: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        own, other = reference.schema[name], candidate.schema[name]
+        _check_same_kind(own, other)
+        samples = (reference[name], candidate[name])
+        cells = _is_cells(own, *samples)
+        parts = zip(*(_columns_of(own, sample, cells) for sample in samples), strict=True)
+        unit = own.unit or other.unit
+        for (label, has_unit, x), (_, _, y) in parts:
+            quantities.append(_quantity(label, unit if has_unit else "", x, y))
+        by[_summary_words(own, cells)].append(name)
+    notes = [f"{', '.join(group)}: compared by {how} only" for how, group in by.items() if how]
     return quantities, notes
 
 
@@ -159,7 +174,34 @@ def _check_same_kind(own: Field, other: Field) -> None:
         )
 
 
-def _columns_of(field: Field, column: object) -> Iterator[tuple[str, bool, np.ndarray]]:
+def _is_spins(field: Field) -> bool:
+    return bool(field.shape) and field.allowed is not None and set(field.allowed) == {-1, 1}
+
+
+def _is_cells(field: Field, *columns: object) -> bool:
+    """Whether a field is an array of contents: many numbers, none negative in any sample."""
+    if field.jagged or _is_spins(field) or math.prod(field.shape) <= _MAX_COMPONENTS:
+        return False
+    return all(bool((np.asarray(column) >= 0).all()) for column in columns)
+
+
+def _summary_words(field: Field, cells: bool) -> str:
+    """What an array is compared by; empty if that is all of its numbers."""
+    few = math.prod(field.shape) <= _MAX_COMPONENTS
+    if field.jagged:
+        return "leading entry" if field.unit == "rad" else "sum and leading entry"
+    if few:
+        return ""
+    if _is_spins(field):
+        return "magnetization, its absolute value and energy per spin"
+    if cells:
+        return "sum, fraction not 0 and mean index along each axis"
+    return "sum and fraction not 0"
+
+
+def _columns_of(
+    field: Field, column: object, cells: bool
+) -> Iterator[tuple[str, bool, np.ndarray]]:
     """Name, whether it has the field's unit, and values of each summary of a field."""
     if field.jagged:
         import awkward as ak
@@ -172,16 +214,35 @@ def _columns_of(field: Field, column: object) -> Iterator[tuple[str, bool, np.nd
     flat = values.reshape(len(values), -1)
     if not field.shape:
         yield field.name, True, values.astype(np.float64)
-    elif field.allowed is not None and set(field.allowed) == {-1, 1}:
+        return
+    few = flat.shape[1] <= _MAX_COMPONENTS
+    if _is_spins(field):
+        # the sign too: a model that makes one sign only has the right |m|
+        yield f"magnetization of {field.name}", False, magnetization(values)
         yield f"|magnetization| of {field.name}", False, np.abs(magnetization(values))
         yield f"energy per spin of {field.name}", False, ising_energy(values) / flat.shape[1]
-    elif flat.shape[1] <= _MAX_COMPONENTS:
+    elif not few:
+        yield f"{field.name} sum", True, flat.sum(axis=1, dtype=np.float64)
+        yield f"{field.name} fraction not 0", False, (flat != 0).mean(axis=1)
+    if few:
         for k, index in enumerate(np.ndindex(*field.shape)):
             place = ",".join(map(str, index))
             yield f"{field.name}[{place}]", True, flat[:, k].astype(np.float64)
-    else:
-        yield f"{field.name} sum", True, flat.sum(axis=1, dtype=np.float64)
-        yield f"{field.name} fraction not 0", False, (flat != 0).mean(axis=1)
+    if cells:
+        for axis, mean in _mean_indices(values):
+            where = f" along axis {axis}" if len(field.shape) > 1 else ""
+            yield f"{field.name} mean index{where}", False, mean
+
+
+def _mean_indices(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Axis, and mean index along it weighted by the contents: where they are, not how large."""
+    for axis, length in enumerate(values.shape[1:]):
+        if length == 1:
+            continue
+        others = tuple(k for k in range(1, values.ndim) if k != axis + 1)
+        profile = values.sum(axis=others, dtype=np.float64)
+        total = profile.sum(axis=1)
+        yield axis, (profile @ np.arange(length)) / np.where(total > 0, total, 1.0)
 
 
 def _multiplicities(

@@ -336,6 +336,7 @@ def test_jagged_fields_enter_by_number_sum_and_leading_entry():
     assert not same.difference_seen
     names = {row.label for row in same.table}
     assert {"number of Jet", "Jet_pt sum [GeV]", "Jet_pt leading [GeV]"} <= names
+    assert "Jet_pt, Jet_eta: compared by sum and leading entry only" in same.notes
     assert quick(jets(0, 2.0), jets(1, 3.0)).outcome == "fail"
 
 
@@ -347,19 +348,55 @@ def test_spins_enter_by_magnetization_and_energy():
 
     report = quick(spins(0, 0.5), spins(1, 0.5))
     assert {row.name for row in report.table} == {
-        "|magnetization| of spins", "energy per spin of spins"
+        "magnetization of spins", "|magnetization| of spins", "energy per spin of spins"
     }  # fmt: skip
+    words = "magnetization, its absolute value and energy per spin"
+    assert f"spins: compared by {words} only" in report.notes
     assert not report.difference_seen
     assert quick(spins(0, 0.5), spins(1, 0.6)).difference_seen
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (2, 2)])
+def test_spins_of_one_sign_only_are_seen(shape):
+    rng = np.random.default_rng(0)
+    ordered = np.where(rng.random((800, *shape)) < 0.95, 1, -1)
+    signs = np.sign(rng.normal(size=(400, 1, 1)))
+    samples = []
+    for values in (ordered[:400] * signs, ordered[400:]):
+        events = pg.Events.from_dict({"s": values.astype(np.int8)})
+        samples.append(events.replace_schema(events.schema.with_field("s", allowed=(-1, 1))))
+    report = quick(*samples)
+    assert report.outcome == "fail"
+    assert "magnetization of s" in [row.name for row in report.table if row.p_value < 0.01]
+    assert ("s[0,0]" in [row.name for row in report.table]) == (shape == (2, 2))
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_mirrored_cells_are_seen(axis):
+    rng = np.random.default_rng(0)
+    falling = np.exp(-np.arange(4)[:, None] - 0.5 * np.arange(5))
+    cells = rng.exponential(size=(800, 4, 5)) * falling
+    samples = (cells[:400], np.flip(cells[400:], axis))
+    report = quick(*(pg.Events.from_dict({"cells": v}) for v in samples))
+    assert report.outcome == "fail"
+    assert report.table[0].name == f"cells mean index along axis {axis - 1}"
 
 
 def test_voxels_enter_by_sum_and_sparsity_and_short_vectors_one_by_one():
     rng = np.random.default_rng(0)
     cells = np.maximum(rng.normal(size=(50, 4, 5)), 0)
     events = pg.Events.from_dict({"cells": cells, "p": rng.normal(size=(50, 3))})
-    quantities, _ = summarize(events, events)
+    quantities, notes = summarize(events, events)
     found = {q.name: q.reference for q in quantities}
-    assert list(found) == ["cells sum", "cells fraction not 0", "p[0]", "p[1]", "p[2]"]
+    means = ["cells mean index along axis 0", "cells mean index along axis 1"]
+    own = ["p[0]", "p[1]", "p[2]"]
+    assert list(found) == ["cells sum", "cells fraction not 0", *means, *own]
+    assert notes == ["cells: compared by sum, fraction not 0 and mean index along each axis only"]
+    by_hand = (cells * np.arange(4)[:, None]).sum(axis=(1, 2)) / cells.sum(axis=(1, 2))
+    assert found[means[0]] == pytest.approx(by_hand)
+    signed = pg.Events.from_dict({"cells": cells - 1})
+    assert [q.name for q in summarize(signed, signed)[0]] == ["cells sum", "cells fraction not 0"]
+    assert summarize(signed, signed)[1] == ["cells: compared by sum and fraction not 0 only"]
     assert found["cells sum"] == pytest.approx(cells.sum(axis=(1, 2)))
     assert found["cells fraction not 0"] == pytest.approx((cells > 0).mean(axis=(1, 2)))
 
