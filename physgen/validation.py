@@ -12,8 +12,8 @@ from physgen.events import Events, require_events
 from physgen.metrics.classifier import classifier_auc
 from physgen.metrics.columns import Column, ColumnTest, compare_columns
 from physgen.metrics.correlation import compare_correlations
-from physgen.metrics.kernels import mmd
-from physgen.metrics.resampling import effective_size, normalize_weights
+from physgen.metrics.kernels import events_per_side, mmd
+from physgen.metrics.resampling import effective_size, is_unweighted, normalize_weights
 from physgen.plotting import make_histogram
 from physgen.random import Rng, as_seed
 from physgen.report.report import Correlations, Report, Row
@@ -22,7 +22,8 @@ from physgen.summaries import Observables, Quantity, summarize
 
 __all__ = ["compare"]
 
-_MIN_EVENTS = 20
+_MIN_EVENTS = 20  # effective ones with weights
+_FEW_EFFECTIVE = 100  # below, multipliers of broad weights are far from their limit
 _N_FAMILIES = 4  # single columns, pairs, MMD, classifier
 
 
@@ -77,8 +78,8 @@ def compare(
     n_permutations : int, default 499
         Null draws of each test.
     max_events : int, default 20000
-        Events per side that MMD and classifier use at most; a random subset, named in the
-        report, where there are more.
+        Events per side that MMD (with weights half as many) and classifier use at most; a
+        random subset, named in the report, where there are more.
     rng : int or torch.Generator
         Source of all draws; the same seed gives the same report.
 
@@ -92,7 +93,8 @@ def compare(
     SchemaError
         If the samples have no field in common, or one differs in unit or shape.
     ValueError
-        For fewer than 20 events, NaN or infinite values, weights without a positive sum.
+        For fewer than 20 (effective) events, NaN or infinite values, weights without a positive
+        sum.
 
     Examples
     --------
@@ -177,9 +179,16 @@ def _check_level(alpha: float, n_permutations: int) -> None:
 
 def _weights(what: str, events: Events) -> np.ndarray:
     try:
-        return normalize_weights(events.weights, len(events))
+        weights = normalize_weights(events.weights, len(events))
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
+    if not is_unweighted(weights) and effective_size(weights) < _MIN_EVENTS:
+        raise ValueError(
+            f"the {what} has {len(events)} events, but with their weights they count as "
+            f"{effective_size(weights):.1f}; a comparison needs at least {_MIN_EVENTS} effective "
+            "events on either side"
+        )
+    return weights
 
 
 def _row(quantity: Quantity, test: ColumnTest) -> Row:
@@ -259,10 +268,11 @@ def _notes(
     max_events: int,
     weights: tuple[np.ndarray, np.ndarray],
 ) -> Iterator[str]:
+    used = events_per_side(*weights, max_events)
+    if max(n_events) > used:
+        yield f"MMD uses {used:,} events per side, drawn at random where there are more"
     if max(n_events) > max_events:
-        yield f"MMD and classifier use a random subset of at most {max_events:,} events per side"
-    elif n_events[0] != n_events[1]:
-        yield f"MMD uses {min(n_events):,} events per side, drawn at random from the larger sample"
+        yield f"the classifier uses a random subset of at most {max_events:,} events per side"
     if constant := [q.name for q in quantities if q.is_constant]:
         yield f"constant, and equal in both samples: {', '.join(constant)}"
     if angles := [q.name for q in quantities if q.is_angle]:
@@ -270,6 +280,12 @@ def _notes(
             f"angles, taken in [-pi, pi) and in the joint tests as cosine and sine: "
             f"{', '.join(angles)}"
         )
+    for what, w in zip(("reference", "candidate"), weights, strict=True):
+        if not is_unweighted(w) and effective_size(w) < _FEW_EFFECTIVE:
+            yield (
+                f"the {what} has {effective_size(w):.0f} effective events: p-values are "
+                "approximate with broad weights"
+            )
     if any((w < 0).any() for w in weights):
         yield "some event weights are negative; bins were joined until their contents are positive"
     if copies := _copies(quantities):

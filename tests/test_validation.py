@@ -232,6 +232,32 @@ def test_weights_that_are_all_zero_are_refused():
         quick(events, empty)
 
 
+def broad(n, seed, n_heavy):
+    """Events of which few carry nearly all the weight: about n_heavy effective ones."""
+    weights = np.where(np.arange(n) < n_heavy, 1000.0, 0.1)
+    return toy(n, seed).with_columns({"w": weights}, role="weight")
+
+
+def test_few_effective_events_are_told_or_refused():
+    report = quick(broad(500, 0, 60), toy(500, 1))
+    note = "the reference has 60 effective events: p-values are approximate with broad weights"
+    assert note in report.notes
+    assert not any("effective events" in n for n in quick(toy(60, 0), toy(60, 1)).notes)
+    with pytest.raises(
+        ValueError, match=r"candidate has 500 events, but .* count as 8\.\d; .* 20"
+    ):
+        quick(toy(500, 0), broad(500, 1, 8))
+
+
+def test_the_notes_tell_the_events_that_mmd_uses():
+    weighted = quick(broad(1000, 0, 900), toy(1000, 1))
+    for report, used in ((quick(toy(1000, 0), toy(1000, 1)), 800), (weighted, 400)):
+        assert report.joint["MMD²"].note.startswith(f"{used} events per side")
+        assert any(n.startswith(f"MMD uses {used} events per side") for n in report.notes)
+    unequal = quick(toy(100, 0), toy(300, 1)).notes
+    assert "MMD uses 100 events per side, drawn at random where there are more" in unequal
+
+
 # bad input
 
 

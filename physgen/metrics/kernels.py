@@ -39,7 +39,7 @@ from physgen.metrics.resampling import (
 )
 from physgen.random import Rng, as_seed
 
-__all__ = ["BANDWIDTHS", "median_distance", "mmd", "mmd_ladder"]
+__all__ = ["BANDWIDTHS", "events_per_side", "median_distance", "mmd", "mmd_ladder"]
 
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # times the median distance
 _BLOCK = 512
@@ -66,7 +66,8 @@ def mmd(
         Draws of the null.
     max_events : int, default 20000
         Events used per side: the smaller sample size, at most this many; drawn at random where
-        there are more, and told in the note of the estimate. With weights a quarter of it.
+        there are more, and told in the note of the estimate. With weights half of it, since a
+        draw costs four times as much then.
     rng : int or torch.Generator
         Source of the pairing and the signs.
 
@@ -79,8 +80,7 @@ def mmd(
     random = np.random.default_rng(as_seed(rng))
     a = normalize_weights(weights[0], len(reference))
     b = normalize_weights(weights[1], len(candidate))
-    unweighted = is_unweighted(a, b)
-    n = min(len(reference), len(candidate), max_events if unweighted else max_events // 2)
+    n = events_per_side(a, b, max_events)
     x, a = _subset(reference, a, n, random)
     y, b = _subset(candidate, b, n, random)
     z = torch.from_numpy(np.concatenate((x, y)) - np.concatenate((x, y)).mean(axis=0)).float()
@@ -99,6 +99,12 @@ def mmd(
         note=f"{n:,} events per side, bandwidth {BANDWIDTHS[best] * sigma:.3g} "
         f"({BANDWIDTHS[best]:g} x median distance)",
     )
+
+
+def events_per_side(a: np.ndarray, b: np.ndarray, max_events: int) -> int:
+    """Events of either sample that :func:`mmd` uses, from their normalized weights."""
+    most = max_events if is_unweighted(a, b) else max_events // 2
+    return min(len(a), len(b), most)
 
 
 def median_distance(z: Tensor) -> float:
