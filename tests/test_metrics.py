@@ -404,6 +404,7 @@ def test_classifier_is_not_misled_by_conditions_that_both_samples_share(max_even
     assert found.value == pytest.approx(0.5, abs=0.05)
     alone = classifier_auc(condition, condition, max_events=max_events, rng=0)
     assert alone.value == pytest.approx(0.5, abs=1e-9)
+    assert alone.p_value == 1
 
 
 def test_auc_error_matches_its_spread():

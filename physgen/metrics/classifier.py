@@ -143,7 +143,8 @@ def _cross_validated(
         measured, null = auc_errors(scores, held_a, held_b)
         values.append(value)
         variances.append(max(measured, null) ** 2)
-        z = (value - 0.5) / null if null > 0 else 0.0
+        # where all scores are equal, both are rounding
+        z = (value - 0.5) / null if null > 1e-9 else 0.0
         p_values.append(NormalDist().cdf(-z))
     error = math.sqrt(np.sum(variances)) / n_folds
     return float(np.mean(values)), error, min(1.0, n_folds * min(p_values))
