@@ -107,7 +107,7 @@ class Events:
         import awkward as ak
 
         layout = self._columns[name].layout
-        if isinstance(layout, ak.contents.ListOffsetArray):  # ak.num is five times slower
+        if isinstance(layout, ak.contents.ListOffsetArray):  # ak.num is slower
             return np.diff(np.asarray(layout.offsets.data)).astype(np.int64, copy=False)
         return np.asarray(ak.num(self._columns[name], axis=1), dtype=np.int64)
 

@@ -49,7 +49,7 @@ def write(
     rntuple : bool, optional
         An RNTuple instead of a TTree.
     compression : str, optional
-        ``"zstd"`` (level 5) by default: eight times faster than zlib at the same size.
+        ``"zstd"`` (level 5) by default: much faster than zlib at about the same size.
 
     Raises
     ------

@@ -161,7 +161,7 @@ def _fitted(
     if not is_unweighted(a, b):  # scikit-learn is several times slower with weights
         weights = np.concatenate((np.abs(a) / np.abs(a).mean(), np.abs(b) / np.abs(b).mean()))
     model = HistGradientBoostingClassifier(random_state=int(rng.integers(2**31)))
-    # on a busy machine threads of the trees wait for each other, ten times longer than one works
+    # on a busy machine the threads of the trees spend most of their time waiting for each other
     with threadpool_limits(1, user_api="openmp"):
         return model.fit(np.concatenate((x, y)), labels, sample_weight=weights)
 

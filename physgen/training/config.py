@@ -46,7 +46,7 @@ class TrainingConfig:
         Where the events and the model live.
     n_threads : int, default 1
         Threads of torch on the CPU while training; 0 leaves torch's setting. Small networks gain
-        little from more, and on a busy machine two were up to 30 times slower than one.
+        little from more, and on a busy machine the threads wait for each other.
     """
 
     epochs: float | None = None
