@@ -1,4 +1,4 @@
-r"""Kernels: one Markov move of many independent chains.
+r"""What a kernel is: one Markov move of many independent chains.
 
 A kernel is called as ``kernel(energy, state, *, rng)`` and returns the new state and what a
 diagnostic needs. ``energy`` maps states of shape (n_chains, ...) to energies of shape (n_chains,);
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from physgen.random import Random
 
-__all__ = ["Blocks", "Energy", "Info", "Kernel", "Langevin", "SingleFlip"]
+__all__ = ["Blocks", "Energy", "Info", "Kernel", "energy_drop", "metropolis_test", "rowwise"]
 
 Energy = Callable[[Tensor], Tensor]
 
@@ -31,9 +31,12 @@ class Info:
     ----------
     acceptance : Tensor of shape (n_chains,)
         Probability with which each chain's proposal was accepted; 1 for moves without a test.
+    divergent : Tensor of shape (n_chains,) or int, default 0
+        Number of moves that were refused since an integrator broke down (:class:`HMC`).
     """
 
     acceptance: Tensor
+    divergent: Tensor | int = 0
 
 
 class Kernel(Protocol):
@@ -44,71 +47,48 @@ class Kernel(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Langevin:
-    r"""Langevin move on real coordinates, with or without the Metropolis test.
+def energy_drop(old: Tensor, new: Tensor) -> Tensor:
+    """Old minus new energy; -inf (never accept) where the new one is not finite.
 
-    .. math:: x' = x - \epsilon \nabla E(x) + \sqrt{2 \epsilon}\, \xi, \qquad \xi \sim N(0, 1)
+    Examples
+    --------
+    >>> energy_drop(torch.tensor([3.0, 3.0, math.inf]), torch.tensor([1.0, math.nan, 1.0]))
+    tensor([2., -inf, inf])
+    """
+    return torch.where(new.isfinite(), old - new, -math.inf)
+
+
+def metropolis_test(
+    state: Tensor, candidate: Tensor, log_ratio: Tensor, *, rng: Random
+) -> tuple[Tensor, Info]:
+    r"""Let each chain take its candidate with probability :math:`\min(1, e^r)`, or stay.
 
     Parameters
     ----------
-    step_size : float, default 0.01
-        :math:`\epsilon`, in squared units of the coordinates.
-    adjust : bool, default False
-        Accept with probability :math:`\min(1, e^{E(x) - E(x')} q(x|x') / q(x'|x))`, where q is
-        the Gaussian density of the proposal (MALA). Without the test (ULA) the stationary law
-        is off by a bias of order :math:`\epsilon`.
+    state, candidate : Tensor of shape (n_chains, ...)
+    log_ratio : Tensor of shape (n_chains,)
+        :math:`r = E(x) - E(x') + \ln q(x|x') - \ln q(x'|x)`; NaN refuses.
+    rng : Random
+
+    Returns
+    -------
+    state : Tensor of shape (n_chains, ...)
+    info : Info
 
     References
     ----------
-    Roberts and Tweedie, *Exponential convergence of Langevin distributions and their discrete
-    approximations*, Bernoulli 2 (1996) 341.
+    Hastings, Biometrika 57 (1970) 97.
     """
-
-    step_size: float = 0.01
-    adjust: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.step_size > 0:
-            raise ValueError(f"step_size of Langevin must be positive, got {self.step_size}")
-
-    def __call__(self, energy: Energy, state: Tensor, *, rng: Random) -> tuple[Tensor, Info]:
-        """Move all chains once; ``state`` has shape (n_chains, ...)."""
-        noise = rng.normal(*state.shape)
-        e_old, gradient = _energy_and_gradient(energy, state)
-        proposal = state - self.step_size * gradient + math.sqrt(2 * self.step_size) * noise
-        if not self.adjust:
-            return proposal, Info(torch.ones_like(e_old))
-        e_new, gradient = _energy_and_gradient(energy, proposal)
-        back = (state - proposal + self.step_size * gradient) / math.sqrt(2 * self.step_size)
-        log_ratio = e_old - e_new + (_square(noise) - _square(back)) / 2
-        return _metropolis(state, proposal, log_ratio, rng)
+    log_ratio = log_ratio.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
+    accepted = torch.log(rng.uniform(len(state))) < log_ratio
+    return torch.where(rowwise(accepted, state), candidate, state), Info(
+        log_ratio.clamp(max=0).exp()
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class SingleFlip:
-    r"""Metropolis move that flips one spin, drawn at random, in each chain.
-
-    The proposal is symmetric: accept with probability :math:`\min(1, e^{E(s) - E(s')})`. A sweep
-    is as many moves as there are spins. The spins are -1 and +1, of any dtype.
-
-    References
-    ----------
-    Metropolis et al., J. Chem. Phys. 21 (1953) 1087.
-    """
-
-    def __call__(self, energy: Energy, state: Tensor, *, rng: Random) -> tuple[Tensor, Info]:
-        """Move all chains once; ``state`` has shape (n_chains, ...) with values -1 and +1."""
-        spins = state.flatten(1)
-        n_chains, n_spins = spins.shape
-        site = (rng.uniform(n_chains) * n_spins).long().clamp_(max=n_spins - 1)
-        proposal = spins.clone()
-        chain = torch.arange(n_chains, device=state.device)
-        proposal[chain, site] = -proposal[chain, site]
-        proposal = proposal.view_as(state)
-        with torch.no_grad():
-            log_ratio = energy(state) - energy(proposal)
-        return _metropolis(state, proposal, log_ratio, rng)
+def rowwise(values: Tensor, state: Tensor) -> Tensor:
+    """One value per chain, shaped to meet the axes of the state: (n_chains, 1, ...)."""
+    return values.view(-1, *(1,) * (state.ndim - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +104,7 @@ class Blocks:
 
     Examples
     --------
+    >>> from physgen.mcmc import Langevin, SingleFlip
     >>> kernel = Blocks(kernels=(Langevin(), SingleFlip()), columns=((0, 1), (2,)))
     """
 
@@ -140,35 +121,15 @@ class Blocks:
     def __call__(self, energy: Energy, state: Tensor, *, rng: Random) -> tuple[Tensor, Info]:
         """Move all chains once; ``state`` has shape (n_chains, n_columns)."""
         acceptance = torch.zeros(len(state), device=state.device)
+        divergent: Tensor | int = 0
         for kernel, columns in zip(self.kernels, self.columns, strict=True):
             index = torch.tensor(columns, device=state.device)
             part, info = kernel(_restricted(energy, state, index), state[:, index], rng=rng)
             state = state.index_copy(1, index, part)
             acceptance += info.acceptance
-        return state, Info(acceptance / len(self.kernels))
+            divergent = divergent + info.divergent
+        return state, Info(acceptance / len(self.kernels), divergent)
 
 
 def _restricted(energy: Energy, state: Tensor, index: Tensor) -> Energy:
     return lambda part: energy(state.index_copy(1, index, part))
-
-
-def _energy_and_gradient(energy: Energy, state: Tensor) -> tuple[Tensor, Tensor]:
-    with torch.enable_grad():
-        x = state.detach().requires_grad_()
-        e = energy(x)
-        # chains are independent, so the gradient of the sum is the gradient of each
-        (gradient,) = torch.autograd.grad(e.sum(), x)
-    return e.detach(), gradient
-
-
-def _square(x: Tensor) -> Tensor:
-    return x.flatten(1).square().sum(1)
-
-
-def _metropolis(
-    state: Tensor, proposal: Tensor, log_ratio: Tensor, rng: Random
-) -> tuple[Tensor, Info]:
-    accepted = torch.log(rng.uniform(len(state))) < log_ratio
-    shape = (-1,) + (1,) * (state.ndim - 1)
-    new = torch.where(accepted.view(shape), proposal, state)
-    return new, Info(log_ratio.clamp(max=0).exp())
