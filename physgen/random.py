@@ -14,6 +14,7 @@ import operator
 from collections.abc import Iterator
 from typing import Protocol, SupportsIndex
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ __all__ = [
     "Rng",
     "as_generator",
     "as_seed",
+    "derived_seed",
     "philox",
     "seeded_layers",
 ]
@@ -198,6 +200,25 @@ def as_seed(rng: Rng) -> int:
         )
     # a torch generator takes no more than 64 bits, and numpy's nothing below 0
     return operator.index(rng) % (1 << 64)
+
+
+def derived_seed(seed: int, *path: int) -> int:
+    """Seed of a part of the work, a 64-bit hash of the seed and the numbers that name the part.
+
+    Parameters
+    ----------
+    seed : int
+        At least 0.
+    *path : int
+        At least 0 each.
+
+    Examples
+    --------
+    >>> derived_seed(1, 0) == derived_seed(1, 0), derived_seed(1, 0) == derived_seed(1, 1)
+    (True, False)
+    """
+    words = np.random.SeedSequence([seed, *path]).generate_state(2, np.uint64)
+    return int(words[0])
 
 
 @contextlib.contextmanager

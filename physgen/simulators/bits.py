@@ -30,14 +30,15 @@ from numba import njit
 
 from physgen.simulators.bits_llvm import N_BITS, N_WORDS, site_move
 
-__all__ = ["N_LANES", "counts", "flip_planes", "measure", "pack", "sweeper", "unpack"]
+__all__ = ["N_LANES", "counts", "exchange", "flip_planes", "measure", "pack", "sweeper", "unpack"]
 
 N_LANES = 64 * N_WORDS
 
 
 def pack(up: np.ndarray) -> np.ndarray:
     """Pack booleans (..., 512) into words (..., 8), lattice 64 w + b in bit b of word w."""
-    return np.packbits(up, axis=-1, bitorder="little").view(np.uint64)
+    octets = np.packbits(up, axis=-1, bitorder="little")
+    return np.ascontiguousarray(octets).view(np.uint64)
 
 
 def unpack(words: np.ndarray) -> np.ndarray:
@@ -139,3 +140,22 @@ def counts(digits: np.ndarray) -> np.ndarray:
     """Numbers of shape (512,), int64, from bit-sliced digits of shape (n_digits, 8)."""
     bits = np.unpackbits(digits.view(np.uint8), axis=1, bitorder="little").astype(np.int64)
     return (bits << np.arange(len(digits))[:, None]).sum(axis=0)
+
+
+@njit(nogil=True, cache=True)
+def exchange(planes: Any, a: Any, b: Any) -> None:
+    """Exchange the bits of lattices ``a`` and ``b``, int arrays of shape (n,).
+
+    Parameters
+    ----------
+    planes : uint64 array of shape (n_planes, 8)
+        Changed in place.
+    """
+    one = np.uint64(1)
+    for k in range(a.size):
+        word_a, bit_a = a[k] >> 6, np.uint64(a[k] & 63)
+        word_b, bit_b = b[k] >> 6, np.uint64(b[k] & 63)
+        for j in range(planes.shape[0]):
+            differ = ((planes[j, word_a] >> bit_a) ^ (planes[j, word_b] >> bit_b)) & one
+            planes[j, word_a] ^= differ << bit_a
+            planes[j, word_b] ^= differ << bit_b

@@ -71,9 +71,9 @@ def site_move(n_neighbors: int, n_classes: int) -> Any:
     """
 
     @intrinsic
-    def move(  # noqa: ANN202
+    def move(
         _: Any, words: Any, neighbors: Any, site: Any, planes: Any, group: Any, state: Any
-    ):
+    ) -> Any:
         def generate(ctx: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             def data(k: int) -> ir.Value:
                 return ctx.make_array(signature.args[k])(ctx, builder, arguments[k]).data

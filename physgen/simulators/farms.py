@@ -1,0 +1,236 @@
+"""Farms: many independent Ising lattices, each at its own temperature, moved together.
+
+A farm says how many lattices it has, sweeps them, measures them and hands out their spins.
+Everything else (how long, how far apart, which events) is decided outside, in
+:mod:`physgen.simulators.thermalization` and :mod:`physgen.simulators.sampling`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from physgen.random import derived_seed
+from physgen.simulators import bits, clusters
+from physgen.simulators.bits_llvm import N_WORDS
+from physgen.simulators.spin_model import (
+    Rule,
+    SpinModel,
+    flip_probabilities,
+    ordered_spins,
+    random_bits,
+)
+from physgen.simulators.xoshiro import seed_states
+
+__all__ = ["BitFarm", "Farm", "SwendsenWangFarm", "WolffFarm", "starting_spins"]
+
+# Swendsen-Wang sweeps given to a hot start in the ordered phase: each merges two stripes with
+# probability 1/2, while local moves need of the order of L^3 sweeps to dissolve them
+_COARSENING_SWEEPS = 32
+
+
+class Farm(Protocol):
+    """Many lattices that are moved together."""
+
+    @property
+    def n_lanes(self) -> int:
+        """Number of lattices."""
+        ...
+
+    def sweep(self, n_sweeps: int) -> None:
+        """Move every lattice."""
+        ...
+
+    def measure(self) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (extensive) and magnetizations (per spin), float64 of shape (n_lanes,)."""
+        ...
+
+    def spins(self) -> np.ndarray:
+        """Configurations, int8 of shape (n_lanes, n_sites)."""
+        ...
+
+
+class BitFarm:
+    """512 bit-coded lattices under Metropolis or heat-bath moves.
+
+    Parameters
+    ----------
+    model : SpinModel
+    beta : array of shape (512,)
+        Inverse temperature of each lattice.
+    rule : {"metropolis", "heat_bath"}
+    start : int8 array of shape (512, n_sites)
+        Spins to start from.
+    seed : int
+    """
+
+    n_lanes = bits.N_LANES
+
+    def __init__(
+        self, model: SpinModel, beta: np.ndarray, rule: Rule, start: np.ndarray, seed: int
+    ) -> None:
+        lattice = model.lattice
+        self._model = model
+        self._words = bits.pack((np.asarray(start) > 0).T)
+        self._state = np.ascontiguousarray(seed_states(seed, 0, N_WORDS).T)
+        degrees, group = np.unique(lattice.degree, return_inverse=True)
+        self._tables = (lattice.neighbors, lattice.order, group.astype(np.int32))
+        n_digits = lattice.n_bonds.bit_length() + 1
+        self._counters = np.zeros((2, n_digits, N_WORDS), dtype=np.uint64)
+        probability = flip_probabilities(model, beta, rule, degrees)
+        self._planes = bits.flip_planes(probability)
+        self._sweep = bits.sweeper(lattice.n_neighbors, probability.shape[1])
+
+    def sweep(self, n_sweeps: int) -> None:
+        """Visit every site of every lattice ``n_sweeps`` times."""
+        self._sweep(self._words, *self._tables, self._planes, self._state, n_sweeps)
+
+    def measure(self) -> tuple[np.ndarray, np.ndarray]:
+        """Energies and magnetizations of shape (512,)."""
+        bits.measure(self._words, self._tables[0], *self._counters)
+        antiparallel, ups = (bits.counts(digits) for digits in self._counters)
+        n_sites = self._model.lattice.n_sites
+        return self._model.energies(antiparallel, ups), 2 * ups / n_sites - 1
+
+    def spins(self) -> np.ndarray:
+        """Configurations, int8 of shape (512, n_sites)."""
+        return bits.unpack(self._words)
+
+    def exchange(self, a: np.ndarray, b: np.ndarray) -> None:
+        """Exchange the temperatures of lattices ``a`` and ``b``, int arrays of shape (n,)."""
+        bits.exchange(self._planes.reshape(-1, N_WORDS), a, b)
+
+
+class SwendsenWangFarm:
+    """Byte-coded lattices under Swendsen-Wang moves; no field.
+
+    Parameters
+    ----------
+    model : SpinModel
+    beta : array of shape (n_lanes,)
+    start : int8 array of shape (n_lanes, n_sites)
+    seed : int
+    """
+
+    def __init__(self, model: SpinModel, beta: np.ndarray, start: np.ndarray, seed: int) -> None:
+        self._model = model
+        self._spins = np.array(start, dtype=np.int8)
+        self._coupling = np.asarray(beta, dtype=np.float64) * model.coupling
+        self._state = seed_states(seed, 0, len(start))
+
+    @property
+    def n_lanes(self) -> int:
+        """Number of lattices."""
+        return len(self._spins)
+
+    def sweep(self, n_sweeps: int) -> None:
+        """Redraw all clusters of every lattice ``n_sweeps`` times."""
+        neighbors = self._model.lattice.neighbors
+        clusters.swendsen_wang(self._spins, neighbors, self._coupling, n_sweeps, self._state)
+
+    def measure(self) -> tuple[np.ndarray, np.ndarray]:
+        """Energies and magnetizations of shape (n_lanes,)."""
+        return _measured(self._model, self._spins)
+
+    def spins(self) -> np.ndarray:
+        """Configurations, int8 of shape (n_lanes, n_sites)."""
+        return self._spins.copy()
+
+
+class WolffFarm:
+    """Byte-coded lattices under Wolff moves; no field.
+
+    The start is moved by ten Swendsen-Wang sweeps first, which tell the mean size of a Wolff
+    cluster, N <m^2>; a sweep of this farm is then as many clusters as flip about N spins.
+
+    Parameters
+    ----------
+    model : SpinModel
+    beta : array of shape (n_lanes,)
+    start : int8 array of shape (n_lanes, n_sites)
+    seed : int
+    """
+
+    def __init__(self, model: SpinModel, beta: np.ndarray, start: np.ndarray, seed: int) -> None:
+        first = SwendsenWangFarm(model, beta, start, seed)
+        first.sweep(10)
+        self._model = model
+        self._spins = first.spins()
+        self._coupling = np.asarray(beta, dtype=np.float64) * model.coupling
+        self._state = seed_states(derived_seed(seed, 1), 0, len(start))
+        self._n_clusters = _clusters_per_sweep(model, self._coupling, self._spins)
+
+    @property
+    def n_lanes(self) -> int:
+        """Number of lattices."""
+        return len(self._spins)
+
+    def sweep(self, n_sweeps: int) -> None:
+        """Flip about ``n_sweeps`` times as many spins as there are."""
+        neighbors = self._model.lattice.neighbors
+        n_clusters = n_sweeps * self._n_clusters
+        clusters.wolff(self._spins, neighbors, self._coupling, n_clusters, self._state)
+
+    def measure(self) -> tuple[np.ndarray, np.ndarray]:
+        """Energies and magnetizations of shape (n_lanes,)."""
+        return _measured(self._model, self._spins)
+
+    def spins(self) -> np.ndarray:
+        """Configurations, int8 of shape (n_lanes, n_sites)."""
+        return self._spins.copy()
+
+
+def _clusters_per_sweep(model: SpinModel, coupling: np.ndarray, spins: np.ndarray) -> np.ndarray:
+    # the staggered magnetization is the one that an antiferromagnet's clusters build
+    order = spins * ordered_spins(model)
+    m2 = order.mean(axis=1, dtype=np.float64) ** 2
+    _, group = np.unique(coupling, return_inverse=True)
+    mean = np.bincount(group, m2) / np.bincount(group)
+    n_clusters = np.clip(np.round(1 / mean), 1, model.lattice.n_sites).astype(np.int64)
+    return n_clusters[group]
+
+
+def _measured(model: SpinModel, spins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    lattice = model.lattice
+    minus_bonds, total = clusters.energies_and_magnetizations(spins, lattice.neighbors)
+    # behind an open side a site is its own neighbor, a bond that is never antiparallel
+    antiparallel = (lattice.n_sites * lattice.n_neighbors // 2 + minus_bonds) // 2
+    ups = (total + lattice.n_sites) // 2
+    return model.energies(antiparallel, ups), total / lattice.n_sites
+
+
+def starting_spins(model: SpinModel, beta: np.ndarray, hot: np.ndarray, seed: int) -> np.ndarray:
+    """Spins to start from.
+
+    Cold lattices are in a ground state; without a field each takes one of the two at random, so
+    that both signs of the magnetization have their weight even where no move connects them. Hot
+    ones are random; in the ordered phase a few Swendsen-Wang sweeps remove the stripes that
+    would otherwise survive for a number of local sweeps of the order of L^3.
+
+    Parameters
+    ----------
+    model : SpinModel
+    beta : array of shape (n_lanes,)
+    hot : bool array of shape (n_lanes,)
+        Which lattices start hot.
+    seed : int
+
+    Returns
+    -------
+    int8 array of shape (n_lanes, n_sites)
+    """
+    spins = np.repeat(ordered_spins(model)[None], len(beta), axis=0)
+    if not model.field:
+        flipped = random_bits(derived_seed(seed, 0), (len(beta), 1))
+        spins = np.where(flipped, -spins, spins)
+    if hot.any():
+        up = random_bits(derived_seed(seed, 1), (len(beta), model.lattice.n_sites))
+        spins[hot] = 2 * up[hot].astype(np.int8) - 1
+    ordered = hot & (abs(model.coupling) * np.asarray(beta) > model.lattice.critical_coupling)
+    if ordered.any() and not model.field:
+        seed = derived_seed(seed, 2)
+        coarse = SwendsenWangFarm(model, np.asarray(beta)[ordered], spins[ordered], seed)
+        coarse.sweep(_COARSENING_SWEEPS)
+        spins[ordered] = coarse.spins()
+    return spins

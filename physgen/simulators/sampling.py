@@ -1,0 +1,114 @@
+r"""Which lattice makes which event: chunks of farms, thermalized and read at intervals.
+
+Events come in chunks whose size depends on the lattice alone. A chunk starts its farms anew from
+seeds of its own, so it can be made by any process, in any order, and again after a stop. Within a
+chunk the events are grouped by temperature; every group gets an equal share of the farm's
+lattices, and its events are taken from them in turns, ``spacing`` sweeps apart. With one
+temperature, event i depends only on the seed and i; with many, on the temperatures of its
+chunk too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from physgen.random import derived_seed
+from physgen.simulators.farms import Farm
+from physgen.simulators.spin_model import SpinModel, random_bits
+from physgen.simulators.thermalization import Thermalization
+
+__all__ = ["Sampler", "chunk_size"]
+
+_CHUNK_BYTES = 1 << 26
+_MAX_CHUNK = 1 << 14
+
+
+def chunk_size(n_sites: int, n_lanes: int) -> int:
+    """Events per chunk: 16,384, fewer of large lattices (64 MB), but one per lattice at least."""
+    return max(n_lanes, min(_MAX_CHUNK, _CHUNK_BYTES // n_sites))
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws independent configurations.
+
+    Parameters
+    ----------
+    model : SpinModel
+    make_farm : callable
+        ``make_farm(beta, seed)`` with beta of shape (n_lanes,) gives a farm at its start.
+    n_lanes : int
+        Lattices of a farm.
+    times : Thermalization
+        Burn-in and spacing.
+    beta : array of shape (n_events,)
+        Inverse temperature of every event.
+    seed : int
+    rungs : array of shape (n_rungs,), optional
+        Temperatures that every farm has, also those that no event wants.
+    """
+
+    model: SpinModel
+    make_farm: Callable[[np.ndarray, int], Farm]
+    n_lanes: int
+    times: Thermalization
+    beta: np.ndarray
+    seed: int
+    rungs: np.ndarray | None = None
+
+    def chunks(self, start: int, n_threads: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Number of the first event and spins (n, n_sites) of each chunk from event ``start`` on.
+
+        The first piece begins at ``start`` exactly; several threads make several chunks at once.
+        """
+        size = chunk_size(self.model.lattice.n_sites, self.n_lanes)
+        numbers = iter(range(start // size, -(-len(self.beta) // size)))
+        with ThreadPoolExecutor(n_threads) as pool:
+            waiting = [(c, pool.submit(self._chunk, c, size)) for c in islice(numbers, n_threads)]
+            while waiting:
+                c, future = waiting.pop(0)
+                spins = future.result()
+                waiting += [(n, pool.submit(self._chunk, n, size)) for n in islice(numbers, 1)]
+                skipped = max(0, start - c * size)
+                yield c * size + skipped, spins[skipped:]
+
+    def _chunk(self, number: int, size: int) -> np.ndarray:
+        beta = self.beta[number * size : (number + 1) * size]
+        values = np.unique(beta) if self.rungs is None else self.rungs
+        group = np.searchsorted(values, beta)
+        spins = np.empty((len(beta), self.model.lattice.n_sites), dtype=np.int8)
+        per_farm = min(len(values), self.n_lanes)
+        for first in range(0, len(values), per_farm):
+            seed = derived_seed(self.seed, number, first)
+            chosen = values[first : first + per_farm]
+            wanted = [np.flatnonzero(group == k) for k in range(first, first + len(chosen))]
+            self._fill(spins, chosen, wanted, seed)
+        if not self.model.field:
+            # both signs have the same weight: an exact move that no local algorithm makes
+            flipped = random_bits(derived_seed(self.seed, number), (size, 1))[: len(spins)]
+            np.negative(spins, out=spins, where=flipped)
+        return spins
+
+    def _fill(
+        self, spins: np.ndarray, values: np.ndarray, wanted: list[np.ndarray], seed: int
+    ) -> None:
+        """Run one farm until every group of events has its configurations."""
+        share = self.n_lanes // len(values)
+        # lattices beyond the equal shares idle at the last temperature
+        lane_group = np.minimum(np.arange(self.n_lanes) // share, len(values) - 1)
+        farm = self.make_farm(values[lane_group], seed)
+        n_burn_in, spacing = self.times.slowest(values[0], values[-1])
+        farm.sweep(n_burn_in)
+        n_rounds = max(-(-len(events) // share) for events in wanted)
+        for k in range(n_rounds):
+            if k:
+                farm.sweep(spacing)
+            now = farm.spins()
+            for g, events in enumerate(wanted):
+                turn = events[k * share : (k + 1) * share]
+                spins[turn] = now[g * share : g * share + len(turn)]

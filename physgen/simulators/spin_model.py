@@ -1,0 +1,118 @@
+"""The Ising model itself: energies, ground states and the probabilities of its moves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from physgen.simulators.lattice import Lattice
+
+__all__ = [
+    "Algorithm",
+    "Rule",
+    "SpinModel",
+    "flip_probabilities",
+    "ordered_spins",
+    "random_bits",
+]
+
+Rule = Literal["metropolis", "heat_bath"]
+Algorithm = Literal[
+    "auto", "metropolis", "heat_bath", "wolff", "swendsen_wang", "parallel_tempering"
+]
+
+
+@dataclass(frozen=True)
+class SpinModel:
+    r"""Ising spins :math:`H = -J \sum_{\langle ij \rangle} s_i s_j - h \sum_i s_i`.
+
+    Parameters
+    ----------
+    lattice : Lattice
+    coupling : float
+        J; negative for an antiferromagnet.
+    field : float
+        h, in the unit of J.
+    """
+
+    lattice: Lattice
+    coupling: float = 1.0
+    field: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("coupling", "field"):
+            value = getattr(self, name)
+            if not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, got {value}")
+
+    @property
+    def hamiltonian(self) -> str:
+        """The convention, in words for a file."""
+        lattice = self.lattice
+        sides = " x ".join(map(str, lattice.shape))
+        field = f" - {self.field:g} sum_i s_i" if self.field else ""
+        return (
+            f"H = -{self.coupling:g} sum_<ij> s_i s_j{field}, each bond once, {sides} sites with "
+            f"{lattice.n_neighbors} neighbors, {lattice.boundary}, beta = 1/(k_B T)"
+        )
+
+    def energies(self, antiparallel: np.ndarray, ups: np.ndarray) -> np.ndarray:
+        """Energies from the numbers of antiparallel bonds and of up spins, float64."""
+        bonds = self.lattice.n_bonds - 2.0 * antiparallel
+        return -self.coupling * bonds - self.field * (2.0 * ups - self.lattice.n_sites)
+
+
+def flip_probabilities(
+    model: SpinModel, beta: np.ndarray, rule: Rule, degrees: np.ndarray
+) -> np.ndarray:
+    r"""Probabilities to flip, of every class of :func:`physgen.simulators.bits.sweeper`.
+
+    A spin s with k antiparallel of d neighbors costs :math:`\Delta E = 2 J (d - 2k) + 2 h s`.
+    Metropolis: :math:`\min(1, e^{-\beta \Delta E})`. Heat bath:
+    :math:`1/(1 + e^{\beta \Delta E})`.
+
+    Parameters
+    ----------
+    model : SpinModel
+    beta : array of shape (n_lanes,)
+    rule : {"metropolis", "heat_bath"}
+    degrees : array of shape (n_groups,)
+        The numbers of neighbors that occur, d.
+
+    Returns
+    -------
+    array of shape (n_groups, n_classes, n_lanes)
+        Trailing classes that are certain to flip are left out.
+    """
+    n_neighbors = model.lattice.n_neighbors
+    antiparallel = np.arange(n_neighbors + 1)
+    cost = 2 * model.coupling * (degrees[:, None] - 2.0 * antiparallel)
+    if model.field:
+        cost = np.concatenate([cost - 2 * model.field, cost + 2 * model.field], axis=1)
+    exponent = cost[:, :, None] * np.asarray(beta, dtype=np.float64)
+    if rule == "heat_bath":
+        return np.exp(-np.logaddexp(0, exponent))
+    # the certain classes must be the same at all temperatures and sites
+    certain = model.coupling > 0 and not model.field and len(degrees) == 1
+    n_classes = n_neighbors // 2 if certain else cost.shape[1]
+    return np.exp(-np.maximum(exponent[:, :n_classes], 0))
+
+
+def ordered_spins(model: SpinModel) -> np.ndarray:
+    """Ground state of the model, int8 of shape (n_sites,): up, or a checkerboard if J < 0."""
+    shape = model.lattice.shape
+    if model.coupling >= 0 or not model.lattice.bipartite:
+        up = np.ones(shape, dtype=np.int8)
+    else:
+        up = (1 - 2 * (np.indices(shape).sum(axis=0) % 2)).astype(np.int8)
+    return up.reshape(-1) if model.field >= 0 else -up.reshape(-1)
+
+
+def random_bits(seed: int, shape: tuple[int, int]) -> np.ndarray:
+    """Fair bits, bool, from raw words, whose stream does not change between releases of numpy."""
+    n_bits = shape[0] * shape[1]
+    words = np.random.Philox(key=seed).random_raw(-(-n_bits // 64))
+    return np.unpackbits(words.view(np.uint8), count=n_bits).reshape(shape).view(bool)

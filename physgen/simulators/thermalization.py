@@ -1,0 +1,267 @@
+r"""How long chains must run: measured on hot and cold starts before any event is taken.
+
+A trial farm runs half of its lattices from random spins and half from a ground state. It is long
+enough when, in its second half, both agree within 4 standard errors and both series that relax
+slowest, energy and squared magnetization, are 50 autocorrelation times long. The trial gives:
+
+* the burn-in: the last sweep at which hot and cold differed visibly, plus 7 autocorrelation
+  times, which take what remains down by :math:`e^{-7} \approx 10^{-3}`;
+* the spacing of events: twice the lag from which on the autocorrelation is below 0.1, that is
+  where it is about 0.01.
+
+The trial has a seed of its own, so these numbers depend on the model and the temperatures alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from physgen.mcmc.diagnostics import (
+    ChainTooShortError,
+    autocorrelation,
+    integrated_autocorrelation_time,
+)
+from physgen.simulators.farms import Farm
+from physgen.simulators.spin_model import Algorithm
+
+__all__ = ["Thermalization", "thermalize"]
+
+# records of a trial in memory; longer trials keep every second, fourth, ... sweep
+_MAX_RECORDS = 1024
+_FIRST_LOOK = 256
+# a half of the trial must be that many autocorrelation times long
+_MIN_TAUS = 50
+# standard errors at which hot and cold starts differ visibly
+_VISIBLE = 4.0
+# autocorrelation times after the last visible difference
+_DECAYS = 7
+
+
+@dataclass(frozen=True)
+class Thermalization:
+    """What a trial measured at each temperature; arrays of shape (n_betas,), times in sweeps.
+
+    Parameters
+    ----------
+    beta : array
+        Increasing, in 1/J.
+    algorithm : str
+    tau_energy, tau_m2 : array
+        Integrated autocorrelation times of energy and squared magnetization, 1/2 + sum of rho.
+    n_burn_in : array
+        Sweeps before the first event.
+    spacing : array
+        Sweeps between two events of a lattice.
+    residual : array
+        Largest autocorrelation of the two series at ``spacing``.
+    hot_cold : array
+        Difference of hot and cold means in standard errors, the larger of the two series.
+    n_sweeps : int
+        Length of the trial.
+    """
+
+    beta: np.ndarray
+    algorithm: Algorithm
+    tau_energy: np.ndarray
+    tau_m2: np.ndarray
+    n_burn_in: np.ndarray
+    spacing: np.ndarray
+    residual: np.ndarray
+    hot_cold: np.ndarray
+    n_sweeps: int
+
+    def slowest(self, low: float, high: float) -> tuple[int, int]:
+        """Burn-in and spacing that suffice between two inverse temperatures."""
+        first = max(0, int(np.searchsorted(self.beta, low, side="right")) - 1)
+        last = min(len(self.beta) - 1, int(np.searchsorted(self.beta, high, side="left")))
+        near = slice(first, last + 1)
+        return int(self.n_burn_in[near].max()), int(self.spacing[near].max())
+
+    @classmethod
+    def given(
+        cls, beta: np.ndarray, algorithm: Algorithm, n_burn_in: int, spacing: int
+    ) -> Thermalization:
+        """Times that somebody chose; what a trial would measure is NaN."""
+        unknown = np.full(len(beta), np.nan)
+        return cls(
+            beta=beta,
+            algorithm=algorithm,
+            tau_energy=unknown,
+            tau_m2=unknown,
+            n_burn_in=np.full(len(beta), n_burn_in),
+            spacing=np.full(len(beta), spacing),
+            residual=unknown,
+            hot_cold=unknown,
+            n_sweeps=0,
+        )
+
+    def in_words(self) -> str:
+        """One sentence for the conventions of a file."""
+        burn_in, spacing = int(self.n_burn_in.max()), int(self.spacing.max())
+        run = f"{self.algorithm}, {burn_in} sweeps of burn-in, then one event per {spacing} sweeps"
+        if not self.n_sweeps:
+            return f"{run} of a chain, as asked for; autocorrelation not measured"
+        tau = max(self.tau_energy.max(), self.tau_m2.max())
+        rho = abs(self.residual).max()
+        return (
+            f"{run} of a chain at the slowest beta, where tau_int = {tau:.3g} sweeps; "
+            f"correlation of an event with the next of its chain {rho:.2g}"
+        )
+
+
+def thermalize(
+    make_farm: Callable[[np.ndarray, np.ndarray], Farm],
+    betas: np.ndarray,
+    n_lanes: int,
+    algorithm: Algorithm,
+    max_sweeps: int = 1 << 19,
+) -> Thermalization:
+    """Run a trial until it is long enough.
+
+    Parameters
+    ----------
+    make_farm : callable
+        ``make_farm(beta, hot)``, arrays of shape (n_lanes,), gives a farm at its start.
+    betas : array of shape (n_betas,)
+        Increasing; each gets n_lanes // n_betas lattices.
+    n_lanes : int
+        Lattices of the farm, at least 2 per temperature.
+    algorithm : str
+        Its name, for the report.
+    max_sweeps : int, default 2^19
+        Where to give up.
+
+    Raises
+    ------
+    ChainTooShortError
+        If hot and cold starts still disagree, or the chains are still short, at ``max_sweeps``.
+        Its ``tau`` is the longest autocorrelation time seen, in sweeps.
+    """
+    lane = np.arange(n_lanes) * len(betas) // n_lanes
+    hot = (np.arange(n_lanes) - np.searchsorted(lane, lane)) % 2 == 1
+    trial = _Trial(make_farm(betas[lane], hot))
+    # a temperature is judged at the first length that suffices it, while its sweeps are resolved
+    found: dict[int, _Node] = {}
+    n_sweeps = _FIRST_LOOK
+    while True:
+        trial.run_to(n_sweeps)
+        open_ones = [k for k in range(len(betas)) if k not in found]
+        looks = {k: _at_one_beta(trial, lane == k, hot) for k in open_ones}
+        found |= {k: node for k, node in looks.items() if node.long_enough}
+        if len(found) == len(betas):
+            return _collected(betas, algorithm, [found[k] for k in range(len(betas))], n_sweeps)
+        if n_sweeps >= max_sweeps:
+            raise _too_short(betas, looks, n_sweeps)
+        n_sweeps *= 2
+
+
+class _Trial:
+    """Energies and squared magnetizations of a farm, every ``every`` sweeps from the start."""
+
+    def __init__(self, farm: Farm) -> None:
+        self._farm = farm
+        self.every = 1
+        self.n_sweeps = 0
+        self._records: list[np.ndarray] = []
+
+    def run_to(self, n_sweeps: int) -> None:
+        while self.n_sweeps < n_sweeps:
+            self._farm.sweep(self.every)
+            self.n_sweeps += self.every
+            energy, m = self._farm.measure()
+            self._records.append(np.stack((energy, m * m)).astype(np.float32))
+            if len(self._records) == _MAX_RECORDS:
+                self._records = self._records[1::2]
+                self.every *= 2
+
+    def series(self, lanes: np.ndarray) -> np.ndarray:
+        """Array of shape (2, n_records, n_lanes) of the lattices chosen."""
+        return np.stack([record[:, lanes] for record in self._records], axis=1).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _Node:
+    """One temperature of a trial; times in sweeps."""
+
+    tau: tuple[float, float]
+    n_burn_in: int
+    spacing: int
+    residual: float
+    hot_cold: float
+    long_enough: bool
+
+
+def _at_one_beta(trial: _Trial, lanes: np.ndarray, hot: np.ndarray) -> _Node:
+    series = trial.series(np.flatnonzero(lanes))
+    is_hot = hot[lanes]
+    half = series[:, series.shape[1] // 2 :]
+    tau = [integrated_autocorrelation_time(s, min_length=0).value for s in half]
+    rho = [autocorrelation(s) for s in half]
+    lag = max(
+        2 * _last_above_a_tenth(r[: math.ceil(12 * t)]) for r, t in zip(rho, tau, strict=True)
+    )
+    met = max(_last_difference(s, is_hot) for s in series)
+    pulls = [_hot_cold(s, is_hot, t) for s, t in zip(half, tau, strict=True)]
+    return _Node(
+        tau=(trial.every * tau[0], trial.every * tau[1]),
+        n_burn_in=trial.every * (met + math.ceil(_DECAYS * max(tau))),
+        spacing=trial.every * lag,
+        residual=max((float(r[lag]) if lag < len(r) else 1.0 for r in rho), key=abs),
+        hot_cold=max(pulls, key=abs),
+        long_enough=max(tau) * _MIN_TAUS < half.shape[1] and max(map(abs, pulls)) < _VISIBLE,
+    )
+
+
+def _hot_cold(series: np.ndarray, hot: np.ndarray, tau: float) -> float:
+    """Difference of the hot and the cold mean in its standard errors."""
+    error = math.sqrt(2 * tau / len(series) * series.var() * (1 / hot.sum() + 1 / (~hot).sum()))
+    difference = float(series[:, hot].mean() - series[:, ~hot].mean())
+    return difference / error if error else 0.0
+
+
+def _last_difference(series: np.ndarray, hot: np.ndarray) -> int:
+    """Number of records until hot and cold stop to differ visibly, at most half of them."""
+    half = len(series) // 2
+    error = series[half:].std() * math.sqrt(1 / hot.sum() + 1 / (~hot).sum())
+    difference = np.abs(series[:half, hot].mean(axis=1) - series[:half, ~hot].mean(axis=1))
+    # one standard error more than for a single look, since there are many
+    seen = np.flatnonzero(difference > (_VISIBLE + 1) * error)
+    return int(seen[-1]) + 1 if len(seen) else 0
+
+
+def _last_above_a_tenth(rho: np.ndarray) -> int:
+    # at high temperature Metropolis moves alternate, so the first lag below is not enough
+    return int(np.flatnonzero(np.abs(rho) > 0.1)[-1]) + 1
+
+
+def _collected(
+    betas: np.ndarray, algorithm: Algorithm, found: list[_Node], n_sweeps: int
+) -> Thermalization:
+    return Thermalization(
+        beta=betas,
+        algorithm=algorithm,
+        tau_energy=np.array([node.tau[0] for node in found]),
+        tau_m2=np.array([node.tau[1] for node in found]),
+        n_burn_in=np.array([node.n_burn_in for node in found]),
+        spacing=np.array([node.spacing for node in found]),
+        residual=np.array([node.residual for node in found]),
+        hot_cold=np.array([node.hot_cold for node in found]),
+        n_sweeps=n_sweeps,
+    )
+
+
+def _too_short(betas: np.ndarray, looks: dict[int, _Node], n_sweeps: int) -> ChainTooShortError:
+    worst = max((k for k in looks if not looks[k].long_enough), key=lambda k: max(looks[k].tau))
+    tau = max(looks[worst].tau)
+    return ChainTooShortError(
+        f"chains of {n_sweeps:,} sweeps are too short at beta = {betas[worst]:g}: the "
+        f"autocorrelation time is about {tau:,.0f} sweeps or more, and hot and cold starts "
+        f"differ by {looks[worst].hot_cold:+.1f} standard errors; use an algorithm with larger "
+        "moves (swendsen_wang, wolff, parallel_tempering) or a smaller lattice, or give n_burn_in "
+        "and spacing yourself",
+        tau,
+    )
