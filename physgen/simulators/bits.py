@@ -104,8 +104,8 @@ def sweeper(n_neighbors: int, n_classes: int) -> Callable[..., None]:
 
 
 @njit(nogil=True, cache=True)
-def measure(words: Any, neighbors: Any, bonds: Any, ups: Any) -> None:
-    """Count unsatisfied bonds and up spins of all lattices.
+def measure(words: Any, neighbors: Any, ordered: Any, bonds: Any, ups: Any, overlap: Any) -> None:
+    """Count antiparallel bonds, up spins, and spins as in the ordered state, of all lattices.
 
     Counters are bit-sliced: bit b of ``bonds[j, w]`` is bit j of the number of antiparallel bonds
     of lattice 64 w + b.
@@ -114,14 +114,18 @@ def measure(words: Any, neighbors: Any, bonds: Any, ups: Any) -> None:
     ----------
     words : uint64 array of shape (n_sites, 8)
     neighbors : int32 array of shape (n_sites, n_neighbors)
-    bonds, ups : uint64 arrays of shape (n_digits, 8)
+    ordered : uint64 array of shape (n_sites,)
+        All ones where the spin of the ordered state is up, else zero.
+    bonds, ups, overlap : uint64 arrays of shape (n_digits, 8)
         Filled with the counts; 2^n_digits must exceed them.
     """
     bonds[:] = 0
     ups[:] = 0
+    overlap[:] = 0
     for site in range(words.shape[0]):
         for w in range(words.shape[1]):
             _add(ups, w, words[site, w])
+            _add(overlap, w, ~(words[site, w] ^ ordered[site]))
             for j in range(neighbors.shape[1] // 2):
                 _add(bonds, w, words[site, w] ^ words[neighbors[site, j], w])
 

@@ -43,7 +43,11 @@ class Farm(Protocol):
         ...
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
-        """Energies (extensive) and magnetizations (per spin), float64 of shape (n_lanes,)."""
+        """Energies, extensive, and order parameters, both float64 of shape (n_lanes,).
+
+        The order parameter is the overlap per spin with the ground state, which for a ferromagnet
+        is the magnetization.
+        """
         ...
 
     def spins(self) -> np.ndarray:
@@ -77,7 +81,8 @@ class BitFarm:
         degrees, group = np.unique(lattice.degree, return_inverse=True)
         self._tables = (lattice.neighbors, lattice.order, group.astype(np.int32))
         n_digits = lattice.n_bonds.bit_length() + 1
-        self._counters = np.zeros((2, n_digits, N_WORDS), dtype=np.uint64)
+        self._counters = np.zeros((3, n_digits, N_WORDS), dtype=np.uint64)
+        self._ordered = np.where(ordered_spins(model) > 0, ~np.uint64(0), np.uint64(0))
         probability = flip_probabilities(model, beta, rule, degrees)
         self._planes = bits.flip_planes(probability)
         self._sweep = bits.sweeper(lattice.n_neighbors, probability.shape[1])
@@ -87,11 +92,10 @@ class BitFarm:
         self._sweep(self._words, *self._tables, self._planes, self._state, n_sweeps)
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
-        """Energies and magnetizations of shape (512,)."""
-        bits.measure(self._words, self._tables[0], *self._counters)
-        antiparallel, ups = (bits.counts(digits) for digits in self._counters)
-        n_sites = self._model.lattice.n_sites
-        return self._model.energies(antiparallel, ups), 2 * ups / n_sites - 1
+        """Energies and order parameters of shape (512,)."""
+        bits.measure(self._words, self._tables[0], self._ordered, *self._counters)
+        antiparallel, ups, overlap = (bits.counts(digits) for digits in self._counters)
+        return self._model.energies(antiparallel, ups), 2 * overlap / len(self._words) - 1
 
     def spins(self) -> np.ndarray:
         """Configurations, int8 of shape (512, n_sites)."""
@@ -130,7 +134,7 @@ class SwendsenWangFarm:
         clusters.swendsen_wang(self._spins, neighbors, self._coupling, n_sweeps, self._state)
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
-        """Energies and magnetizations of shape (n_lanes,)."""
+        """Energies and order parameters of shape (n_lanes,)."""
         return _measured(self._model, self._spins)
 
     def spins(self) -> np.ndarray:
@@ -141,8 +145,7 @@ class SwendsenWangFarm:
 class WolffFarm:
     """Byte-coded lattices under Wolff moves; no field.
 
-    The start is moved by ten Swendsen-Wang sweeps first, which tell the mean size of a Wolff
-    cluster, N <m^2>; a sweep of this farm is then as many clusters as flip about N spins.
+    A sweep of this farm is as many clusters as flip about as many spins as there are.
 
     Parameters
     ----------
@@ -153,13 +156,11 @@ class WolffFarm:
     """
 
     def __init__(self, model: SpinModel, beta: np.ndarray, start: np.ndarray, seed: int) -> None:
-        first = SwendsenWangFarm(model, beta, start, seed)
-        first.sweep(10)
         self._model = model
-        self._spins = first.spins()
+        self._spins = np.array(start, dtype=np.int8)
         self._coupling = np.asarray(beta, dtype=np.float64) * model.coupling
-        self._state = seed_states(derived_seed(seed, 1), 0, len(start))
-        self._n_clusters = _clusters_per_sweep(model, self._coupling, self._spins)
+        self._state = seed_states(seed, 0, len(start))
+        self._n_clusters = _clusters_per_sweep(model, self._coupling)
 
     @property
     def n_lanes(self) -> int:
@@ -173,7 +174,7 @@ class WolffFarm:
         clusters.wolff(self._spins, neighbors, self._coupling, n_clusters, self._state)
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
-        """Energies and magnetizations of shape (n_lanes,)."""
+        """Energies and order parameters of shape (n_lanes,)."""
         return _measured(self._model, self._spins)
 
     def spins(self) -> np.ndarray:
@@ -181,14 +182,17 @@ class WolffFarm:
         return self._spins.copy()
 
 
-def _clusters_per_sweep(model: SpinModel, coupling: np.ndarray, spins: np.ndarray) -> np.ndarray:
-    # the staggered magnetization is the one that an antiferromagnet's clusters build
-    order = spins * ordered_spins(model)
-    m2 = order.mean(axis=1, dtype=np.float64) ** 2
-    _, group = np.unique(coupling, return_inverse=True)
-    mean = np.bincount(group, m2) / np.bincount(group)
-    n_clusters = np.clip(np.round(1 / mean), 1, model.lattice.n_sites).astype(np.int64)
-    return n_clusters[group]
+def _clusters_per_sweep(model: SpinModel, coupling: np.ndarray) -> np.ndarray:
+    """Sites over the mean size of a cluster, roughly; a function of model and temperature alone.
+
+    The mean size is the susceptibility N <m^2>: about t^(-7/4) in the disordered phase of two
+    dimensions, and of the order of N at and below the transition. A rough number will do, since
+    it only fixes what is called a sweep.
+    """
+    lattice = model.lattice
+    t = np.maximum(1 - np.abs(coupling) / lattice.critical_coupling, 1e-9)
+    size = np.minimum(t**-1.75, lattice.n_sites ** (7 / 8))
+    return np.maximum(1, np.round(lattice.n_sites / size)).astype(np.int64)
 
 
 def _measured(model: SpinModel, spins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -197,7 +201,8 @@ def _measured(model: SpinModel, spins: np.ndarray) -> tuple[np.ndarray, np.ndarr
     # behind an open side a site is its own neighbor, a bond that is never antiparallel
     antiparallel = (lattice.n_sites * lattice.n_neighbors // 2 + minus_bonds) // 2
     ups = (total + lattice.n_sites) // 2
-    return model.energies(antiparallel, ups), total / lattice.n_sites
+    overlap = (spins * ordered_spins(model)).sum(axis=1, dtype=np.int64)
+    return model.energies(antiparallel, ups), overlap / lattice.n_sites
 
 
 def starting_spins(model: SpinModel, beta: np.ndarray, hot: np.ndarray, seed: int) -> np.ndarray:

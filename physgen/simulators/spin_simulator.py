@@ -266,6 +266,7 @@ def _measured_times(
         np.asarray(nodes),
         _n_lanes(algorithm),
         algorithm,
+        signed=bool(model.field),
     )
 
 

@@ -74,9 +74,9 @@ class TemperedFarm:
             self._swap()
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
-        """Energies and magnetizations of shape (512,), by temperature."""
-        energy, m = self._farm.measure()
-        return energy[self._holder], m[self._holder]
+        """Energies and order parameters of shape (512,), by temperature."""
+        energy, order = self._farm.measure()
+        return energy[self._holder], order[self._holder]
 
     def spins(self) -> np.ndarray:
         """Configurations by temperature, int8 of shape (512, n_sites)."""

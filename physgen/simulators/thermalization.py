@@ -1,8 +1,11 @@
 r"""How long chains must run: measured on hot and cold starts before any event is taken.
 
-A trial farm runs half of its lattices from random spins and half from a ground state. It is long
-enough when, in its second half, both agree within 4 standard errors and both series that relax
-slowest, energy and squared magnetization, are 50 autocorrelation times long. The trial gives:
+A trial farm runs half of its lattices from random spins and half from a ground state. Two series
+are followed, the energy and the order parameter (the magnetization; the staggered one of an
+antiferromagnet). Without a field the order parameter is squared: its sign is drawn anew for every
+event. In a field the sign counts, and may be what relaxes slowest. The trial is long enough when,
+in its second half, hot and cold agree within 4 standard errors and both series are 50
+autocorrelation times long. It gives:
 
 * the burn-in: the last sweep at which hot and cold differed visibly, plus 7 autocorrelation
   times, which take what remains down by :math:`e^{-7} \approx 10^{-3}`;
@@ -50,8 +53,9 @@ class Thermalization:
     beta : array
         Increasing, in 1/J.
     algorithm : str
-    tau_energy, tau_m2 : array
-        Integrated autocorrelation times of energy and squared magnetization, 1/2 + sum of rho.
+    tau_energy, tau_order : array
+        Integrated autocorrelation times, 1/2 + sum of rho, of the energy and of the order
+        parameter: squared without a field, with its sign in a field.
     n_burn_in : array
         Sweeps before the first event.
     spacing : array
@@ -67,7 +71,7 @@ class Thermalization:
     beta: np.ndarray
     algorithm: Algorithm
     tau_energy: np.ndarray
-    tau_m2: np.ndarray
+    tau_order: np.ndarray
     n_burn_in: np.ndarray
     spacing: np.ndarray
     residual: np.ndarray
@@ -91,7 +95,7 @@ class Thermalization:
             beta=beta,
             algorithm=algorithm,
             tau_energy=unknown,
-            tau_m2=unknown,
+            tau_order=unknown,
             n_burn_in=np.full(len(beta), n_burn_in),
             spacing=np.full(len(beta), spacing),
             residual=unknown,
@@ -105,7 +109,7 @@ class Thermalization:
         run = f"{self.algorithm}, {burn_in} sweeps of burn-in, then one event per {spacing} sweeps"
         if not self.n_sweeps:
             return f"{run} of a chain, as asked for; autocorrelation not measured"
-        tau = max(self.tau_energy.max(), self.tau_m2.max())
+        tau = max(self.tau_energy.max(), self.tau_order.max())
         rho = abs(self.residual).max()
         return (
             f"{run} of a chain at the slowest beta, where tau_int = {tau:.3g} sweeps; "
@@ -118,6 +122,8 @@ def thermalize(
     betas: np.ndarray,
     n_lanes: int,
     algorithm: Algorithm,
+    *,
+    signed: bool = False,
     max_sweeps: int = 1 << 19,
 ) -> Thermalization:
     """Run a trial until it is long enough.
@@ -132,6 +138,8 @@ def thermalize(
         Lattices of the farm, at least 2 per temperature.
     algorithm : str
         Its name, for the report.
+    signed : bool, default False
+        Whether the sign of the order parameter counts, as it does in a field.
     max_sweeps : int, default 2^19
         Where to give up.
 
@@ -143,7 +151,7 @@ def thermalize(
     """
     lane = np.arange(n_lanes) * len(betas) // n_lanes
     hot = (np.arange(n_lanes) - np.searchsorted(lane, lane)) % 2 == 1
-    trial = _Trial(make_farm(betas[lane], hot))
+    trial = _Trial(make_farm(betas[lane], hot), signed=signed)
     # a temperature is judged at the first length that suffices it, while its sweeps are resolved
     found: dict[int, _Node] = {}
     n_sweeps = _FIRST_LOOK
@@ -160,10 +168,11 @@ def thermalize(
 
 
 class _Trial:
-    """Energies and squared magnetizations of a farm, every ``every`` sweeps from the start."""
+    """Energies and order parameters of a farm, every ``every`` sweeps from the start."""
 
-    def __init__(self, farm: Farm) -> None:
+    def __init__(self, farm: Farm, *, signed: bool) -> None:
         self._farm = farm
+        self._signed = signed
         self.every = 1
         self.n_sweeps = 0
         self._records: list[np.ndarray] = []
@@ -172,8 +181,9 @@ class _Trial:
         while self.n_sweeps < n_sweeps:
             self._farm.sweep(self.every)
             self.n_sweeps += self.every
-            energy, m = self._farm.measure()
-            self._records.append(np.stack((energy, m * m)).astype(np.float32))
+            energy, order = self._farm.measure()
+            slow = order if self._signed else order * order
+            self._records.append(np.stack((energy, slow)).astype(np.float32))
             if len(self._records) == _MAX_RECORDS:
                 self._records = self._records[1::2]
                 self.every *= 2
@@ -245,7 +255,7 @@ def _collected(
         beta=betas,
         algorithm=algorithm,
         tau_energy=np.array([node.tau[0] for node in found]),
-        tau_m2=np.array([node.tau[1] for node in found]),
+        tau_order=np.array([node.tau[1] for node in found]),
         n_burn_in=np.array([node.n_burn_in for node in found]),
         spacing=np.array([node.spacing for node in found]),
         residual=np.array([node.residual for node in found]),

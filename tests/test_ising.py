@@ -1,0 +1,359 @@
+"""Ising2D and Ising3D against exact results: every algorithm, cold and hot, and broken ones."""
+
+import math
+
+import numpy as np
+import pytest
+
+from physgen.mcmc import ChainTooShortError
+from physgen.simulators import Ising2D, Ising3D, farms, spin_simulator
+from physgen.simulators.ising_exact import (
+    CRITICAL_BETA,
+    boltzmann,
+    counts_chi2,
+    energy_chi2,
+    enumerate_states,
+    state_of_spins,
+    torus,
+)
+
+LOCAL = ("metropolis", "heat_bath", "parallel_tempering")
+CLUSTER = ("wolff", "swendsen_wang")
+TEMPERATURES = (1.8, 1 / CRITICAL_BETA, 3.0)
+
+
+def pulls(energy, exact, beta):
+    """Pulls of mean and variance of independent energies against an exact torus."""
+    n = len(energy)
+    squares = (energy - exact.energy) ** 2
+    variance = exact.heat_capacity / beta**2
+    return (
+        (energy.mean() - exact.energy) / (energy.std() / math.sqrt(n)),
+        (squares.mean() - variance) / (squares.std() / math.sqrt(n)),
+    )
+
+
+def assert_exact(simulator, shape, beta, n_events, seed):
+    energy = simulator(n_events, {"beta": beta}, rng=seed)["energy"]
+    of_energy, of_heat = pulls(energy, torus(shape, beta), beta)
+    assert abs(of_energy) < 4
+    assert abs(of_heat) < 4
+    assert energy_chi2(energy, shape, beta).p_value > 1e-3
+
+
+def enumerated(simulator, beta, n_sites):
+    """Energies and probabilities of all states of a small lattice."""
+    bits = np.arange(1 << n_sites)[:, None] >> np.arange(n_sites) & 1
+    energy = simulator.energy(2 * bits - 1)
+    weight = np.exp(-beta * (energy - energy.min()))
+    return energy, weight / weight.sum()
+
+
+def state_p_value(simulator, beta, n_events, seed):
+    """Chi2 over all states of a small lattice."""
+    spins = simulator(n_events, {"beta": beta}, rng=seed)["spins"].reshape(n_events, -1)
+    n_sites = spins.shape[1]
+    _, probability = enumerated(simulator, beta, n_sites)
+    state = (spins > 0) @ (1 << np.arange(n_sites))
+    counts = np.bincount(state, minlength=1 << n_sites)
+    order = np.argsort(probability, kind="stable")
+    return counts_chi2(counts[order], probability[order]).p_value
+
+
+# ---------------------------------------------------------------- the issue's own words
+
+
+def test_the_call_of_the_issue():
+    events = Ising2D(n_side=32)(10_000, {"beta": 0.44068679}, rng=1)
+    assert events["spins"].shape == (10_000, 32, 32)
+    assert events["spins"].dtype == np.int8
+    assert set(np.unique(events["spins"])) == {-1, 1}
+    assert (events["beta"] == 0.44068679).all()
+    energy = Ising2D(n_side=32).energy(events["spins"])
+    assert max(map(abs, pulls(energy, torus(32, CRITICAL_BETA), CRITICAL_BETA))) < 4
+
+
+# ---------------------------------------------------------------- exactness
+
+
+@pytest.mark.parametrize("start", ["cold", "hot"])
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("algorithm", LOCAL + CLUSTER)
+@pytest.mark.parametrize("n_side", [8, 16])
+def test_energy_and_specific_heat_are_exact(n_side, algorithm, temperature, start):
+    simulator = Ising2D(n_side, algorithm=algorithm, start=start, observables=("energy",))
+    assert_exact(simulator, n_side, 1 / temperature, 4000, seed=11 if start == "hot" else 12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["cold", "hot"])
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("algorithm", LOCAL + CLUSTER)
+@pytest.mark.parametrize("n_side", [8, 16, 32, 64])
+def test_energy_and_specific_heat_are_exact_in_full(n_side, algorithm, temperature, start):
+    simulator = Ising2D(n_side, algorithm=algorithm, start=start, observables=("energy",))
+    n_events = 4000 if n_side == 64 else 20_000
+    assert_exact(simulator, n_side, 1 / temperature, n_events, seed=21 if start == "hot" else 22)
+
+
+@pytest.mark.parametrize("algorithm", LOCAL + CLUSTER)
+def test_all_states_of_a_small_lattice_have_their_probability(algorithm):
+    simulator = Ising2D(4, algorithm=algorithm)
+    assert state_p_value(simulator, CRITICAL_BETA, 100_000, seed=3) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "simulator",
+    [
+        Ising2D(4, boundary="open", algorithm="metropolis"),
+        Ising2D(4, boundary="open", algorithm="wolff"),
+        Ising2D((3, 5), algorithm="metropolis"),
+        Ising2D((2, 4), algorithm="heat_bath"),
+        Ising2D(4, field=0.2, algorithm="metropolis"),
+        Ising2D(4, field=-0.2, algorithm="heat_bath", boundary="open"),
+        Ising2D(4, coupling=-1.0, algorithm="metropolis"),
+        Ising2D(4, coupling=-1.0, algorithm="wolff"),
+        Ising2D((3, 4), coupling=-1.0, field=0.4, algorithm="metropolis"),
+        Ising2D(4, lattice="triangular", algorithm="metropolis"),
+        Ising2D(4, lattice="triangular", coupling=-1.0, algorithm="heat_bath"),
+        Ising2D((3, 4), lattice="triangular", boundary="open", algorithm="swendsen_wang"),
+        Ising3D(2, algorithm="metropolis"),
+        Ising3D((2, 2, 3), boundary="open", algorithm="heat_bath"),
+        Ising3D((2, 2, 3), field=0.1, algorithm="metropolis"),
+        Ising3D((2, 2, 3), algorithm="swendsen_wang"),
+    ],
+    ids=str,
+)
+def test_other_models_have_their_own_law(simulator):
+    assert state_p_value(simulator, 0.3, 40_000, seed=4) > 1e-3
+
+
+@pytest.mark.parametrize("n_betas", [3, 40, 3000])
+def test_every_event_has_its_own_temperature(n_betas):
+    beta = np.random.default_rng(1).choice(np.linspace(0.2, 0.6, n_betas), 9000)
+    events = Ising2D(8, observables=("energy",))(9000, {"beta": beta}, rng=5)
+    assert (events["beta"] == beta).all()
+    values, index = np.unique(beta, return_inverse=True)
+    exact = torus(8, values)
+    z = (events["energy"] - exact.energy[index]) / (np.sqrt(exact.heat_capacity) / values)[index]
+    assert abs(z.mean()) * math.sqrt(len(z)) < 4
+    assert abs((z**2).mean() - 1) < 4 * (z**2).std() / math.sqrt(len(z))
+    # and not merely on average: the temperature of another event would not do
+    assert np.corrcoef(z, beta)[0, 1] ** 2 * len(z) < 16
+
+
+def test_events_of_one_lattice_are_independent_as_said():
+    simulator = Ising2D(16, observables=("energy",))
+    times = simulator.thermalization(CRITICAL_BETA)
+    energy = simulator(16_384, {"beta": CRITICAL_BETA}, rng=6)["energy"].reshape(32, 512)
+    z = (energy - energy.mean()) / energy.std()
+    rho = (z[1:] * z[:-1]).mean()
+    assert abs(rho - times.residual[0]) < 0.03
+    assert abs(rho) < 0.1
+
+
+def test_in_a_field_the_sign_of_the_magnetization_is_waited_for():
+    model = {"n_side": 4, "field": 0.05, "observables": ("magnetization",)}
+    beta, n_events = 0.6, 4096
+    times = Ising2D(**model).thermalization(beta)
+    assert times.tau_order[0] > 5 * times.tau_energy[0]
+    m = Ising2D(**model)(n_events, {"beta": beta}, rng=1)["magnetization"]
+    exact = boltzmann(enumerate_states((4, 4), field=0.05), beta)
+    mean = exact.probabilities @ enumerate_states((4, 4), field=0.05).magnetization
+    assert abs(m.mean() - mean) < 4 * m.std() / math.sqrt(n_events)
+
+
+def test_both_signs_of_the_magnetization_have_their_weight():
+    events = Ising2D(16, observables=("magnetization",))(4096, {"beta": 0.7}, rng=7)
+    n_up = (events["magnetization"] > 0).sum()
+    assert abs(n_up - 2048) < 4 * math.sqrt(1024)
+
+
+# ---------------------------------------------------------------- broken kernels must fail
+
+
+def broken_metropolis(monkeypatch):
+    right = farms.flip_probabilities
+    monkeypatch.setattr(farms, "flip_probabilities", lambda *a: right(*a) ** 0.98)
+
+
+def broken_clusters(monkeypatch):
+    right = farms.clusters.swendsen_wang
+    monkeypatch.setattr(
+        farms.clusters, "swendsen_wang", lambda s, n, k, *rest: right(s, n, 0.98 * k, *rest)
+    )
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "break_it"),
+    [("metropolis", broken_metropolis), ("swendsen_wang", broken_clusters)],
+)
+def test_a_kernel_two_percent_off_is_found(monkeypatch, algorithm, break_it):
+    break_it(monkeypatch)
+    spin_simulator._measured_times.cache_clear()
+    simulator = Ising2D(16, algorithm=algorithm, observables=("energy",))
+    energy = simulator(4000, {"beta": CRITICAL_BETA}, rng=11)["energy"]
+    spin_simulator._measured_times.cache_clear()
+    assert abs(pulls(energy, torus(16, CRITICAL_BETA), CRITICAL_BETA)[0]) > 4
+    assert energy_chi2(energy, 16, CRITICAL_BETA).p_value < 1e-3
+
+
+def test_a_broken_kernel_is_found_among_the_states(monkeypatch):
+    broken_metropolis(monkeypatch)
+    spin_simulator._measured_times.cache_clear()
+    p = state_p_value(Ising2D(4, algorithm="metropolis"), CRITICAL_BETA, 100_000, seed=3)
+    spin_simulator._measured_times.cache_clear()
+    assert p < 1e-3
+
+
+def test_too_little_burn_in_is_found():
+    simulator = Ising2D(16, n_burn_in=2, spacing=1, observables=("energy",))
+    energy = simulator(512, {"beta": CRITICAL_BETA}, rng=1)["energy"]
+    assert abs(pulls(energy, torus(16, CRITICAL_BETA), CRITICAL_BETA)[0]) > 4
+
+
+# ---------------------------------------------------------------- seeds, pieces, threads
+
+
+def test_event_i_depends_on_the_seed_and_i():
+    simulator = Ising2D(8)
+    many = simulator(20_000, {"beta": 0.4}, rng=1)["spins"]
+    few = simulator(700, {"beta": 0.4}, rng=1)["spins"]
+    assert (many[:700] == few).all()
+    assert not (simulator(700, {"beta": 0.4}, rng=2)["spins"] == few).all()
+
+
+@pytest.mark.parametrize("algorithm", ["metropolis", "wolff"])
+@pytest.mark.parametrize("start", [1, 5_000, 16_384, 30_000])
+def test_a_stream_goes_on_where_it_stopped(algorithm, start):
+    simulator = Ising2D(4, algorithm=algorithm)
+    beta = {"beta": np.linspace(0.1, 0.9, 33_000).round(2)}
+    whole = simulator(33_000, beta, rng=1)
+    rest = np.concatenate([e["spins"] for e in simulator.stream(33_000, beta, rng=1, start=start)])
+    assert (whole["spins"][start:] == rest).all()
+
+
+def test_threads_change_nothing():
+    beta = {"beta": 0.3}
+    one = Ising2D(4)(60_000, beta, rng=1)["spins"]
+    two = Ising2D(4, n_threads=3)(60_000, beta, rng=1)["spins"]
+    assert (one == two).all()
+
+
+def test_the_file_says_how_it_was_made():
+    events = Ising2D((4, 6), field=0.5)(10, {"beta": 0.3}, rng=1)
+    words = events.schema.conventions
+    assert "H = -1 sum_<ij> s_i s_j - 0.5 sum_i s_i" in words["hamiltonian"]
+    assert "4 x 6" in words["hamiltonian"]
+    assert "metropolis" in words["sampling"]
+    assert "tau_int" in words["sampling"]
+    given = Ising2D(4, n_burn_in=5, spacing=2)(10, {"beta": 0.3}, rng=1)
+    assert "not measured" in given.schema.conventions["sampling"]
+
+
+def test_observables_are_columns():
+    names = ("energy", "magnetization")
+    events = Ising2D((4, 6), observables=names)(100, {"beta": 0.3}, rng=1)
+    s = events["spins"].astype(float)
+    bonds = s * (np.roll(s, 1, 1) + np.roll(s, 1, 2))
+    assert (events["energy"] == -bonds.sum((1, 2))).all()
+    assert events["magnetization"] == pytest.approx(s.mean((1, 2)))
+    assert events.schema["energy"].unit == "J"
+
+
+def test_bits_of_a_state_are_those_of_the_exact_module():
+    spins = Ising2D(4)(5, {"beta": 0.3}, rng=1)["spins"]
+    assert ((spins.reshape(5, -1) > 0) @ (1 << np.arange(16)) == state_of_spins(spins)).all()
+
+
+# ---------------------------------------------------------------- choice of the algorithm
+
+
+@pytest.mark.parametrize(
+    ("simulator", "beta", "expected"),
+    [
+        (Ising2D(16), 0.44, "metropolis"),
+        (Ising2D(16), 0.0, "heat_bath"),
+        (Ising2D(16), 0.1, "heat_bath"),
+        (Ising2D(128), CRITICAL_BETA, "swendsen_wang"),
+        (Ising2D(128), 0.6, "metropolis"),
+        (Ising2D(128, field=0.1), CRITICAL_BETA, "metropolis"),
+        (Ising2D(16, algorithm="wolff"), 0.1, "wolff"),
+    ],
+)
+def test_the_algorithm_fits_the_model(simulator, beta, expected):
+    assert simulator._algorithm(np.array([beta])) == expected
+
+
+def test_infinite_temperature_is_fair_coins():
+    spins = Ising2D(4)(10_000, {"beta": 0.0}, rng=1)["spins"].reshape(-1)
+    assert abs(spins.mean()) < 4 / math.sqrt(len(spins))
+    assert state_p_value(Ising2D((3, 3)), 0.0, 20_000, seed=2) > 1e-3
+
+
+def test_zero_temperature_is_the_ground_state():
+    spins = Ising2D(8)(1000, {"beta": 20.0}, rng=1)["spins"]
+    assert (np.abs(spins.mean((1, 2))) == 1).all()
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"n_side": 1}, "2 or more"),
+        ({"n_side": (4, 1)}, "2 or more"),
+        ({"n_side": (4, 4, 4)}, "n_side must be one number or 2"),
+        ({"algorithm": "wolf"}, "did you mean 'wolff'"),
+        ({"algorithm": "wolff", "field": 0.1}, "flips whole clusters"),
+        ({"algorithm": "swendsen_wang", "field": 0.1}, "parallel_tempering"),
+        ({"lattice": "hexagonal"}, "square, triangular"),
+        ({"boundary": "closed"}, "periodic"),
+        ({"start": "warm"}, "cold, hot"),
+        ({"coupling": math.nan}, "coupling must be a finite"),
+        ({"field": math.inf}, "field must be a finite"),
+        ({"spacing": 3}, "go together"),
+        ({"spacing": 0, "n_burn_in": 3}, "spacing must be 1 or more"),
+        ({"n_threads": 0}, "n_threads must be 1"),
+        ({"observables": ("energie",)}, "did you mean 'energy'"),
+    ],
+)
+def test_bad_settings_are_refused(settings, said):
+    with pytest.raises(ValueError, match=said):
+        Ising2D(**settings)
+
+
+@pytest.mark.parametrize(
+    ("n_events", "conditions", "said"),
+    [
+        (0, {"beta": 0.4}, "n_events must be 1 or more"),
+        (-1, {"beta": 0.4}, "n_events must be 1 or more"),
+        (10, {"beta": -0.4}, "coupling=-1"),
+        (10, {"beta": math.nan}, "beta must be 0 or more"),
+        (10, {"beta": np.full(9, 0.4)}, r"shape \(10,\)"),
+        (10, {}, "needs the inverse temperature"),
+        (10, None, "needs the inverse temperature"),
+        (10, {"bata": 0.4}, "did you mean 'beta'"),
+    ],
+)
+def test_bad_requests_are_refused(n_events, conditions, said):
+    with pytest.raises(ValueError, match=said):
+        Ising2D(4)(n_events, conditions, rng=1)
+
+
+def test_too_many_temperatures_for_a_ladder():
+    simulator = Ising2D(8, algorithm="parallel_tempering")
+    with pytest.raises(ValueError, match="at most 64"):
+        simulator(1000, {"beta": np.linspace(0.2, 0.6, 1000)}, rng=1)
+
+
+def test_a_chain_too_short_says_its_tau(monkeypatch):
+    right = spin_simulator.thermalize
+    monkeypatch.setattr(
+        spin_simulator, "thermalize", lambda *a, **k: right(*a, **k, max_sweeps=256)
+    )
+    spin_simulator._measured_times.cache_clear()
+    with pytest.raises(ChainTooShortError, match="swendsen_wang") as caught:
+        Ising2D(32)(10, {"beta": CRITICAL_BETA}, rng=1)
+    assert 5 < caught.value.tau < 200
