@@ -217,8 +217,8 @@ def derived_seed(seed: int, *path: int) -> int:
     >>> derived_seed(1, 0) == derived_seed(1, 0), derived_seed(1, 0) == derived_seed(1, 1)
     (True, False)
     """
-    words = np.random.SeedSequence([seed, *path]).generate_state(2, np.uint64)
-    return int(words[0])
+    sequence = np.random.SeedSequence([seed, *path])
+    return int(sequence.generate_state(1, np.uint64)[0])
 
 
 @contextlib.contextmanager

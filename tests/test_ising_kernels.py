@@ -149,7 +149,7 @@ def test_the_generators_are_xoshiro():
         words, lattice.neighbors, order, np.zeros(4, dtype=np.int32), planes, state, 1
     )
     n_steps = 0
-    while not (expected.T == state).all():
+    while not (state == expected.T).all():
         for row in expected:
             next_u64(row)
         n_steps += 1

@@ -114,5 +114,6 @@ def ordered_spins(model: SpinModel) -> np.ndarray:
 def random_bits(seed: int, shape: tuple[int, int]) -> np.ndarray:
     """Fair bits, bool, from raw words, whose stream does not change between releases of numpy."""
     n_bits = shape[0] * shape[1]
-    words = np.random.Philox(key=seed).random_raw(-(-n_bits // 64))
+    generator = np.random.Philox(key=seed)
+    words = generator.random_raw(-(-n_bits // 64))
     return np.unpackbits(words.view(np.uint8), count=n_bits).reshape(shape).view(bool)
