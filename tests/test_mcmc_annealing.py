@@ -10,6 +10,7 @@ from scipy import stats
 from physgen.mcmc import (
     HMC,
     Gibbs,
+    Info,
     LogZ,
     SingleFlip,
     annealed_importance,
@@ -118,20 +119,31 @@ def test_forward_and_reverse_enclose_the_truth(states, energies, exact):
     assert FREE - float(coarse.log_weights.mean()) > exact + 0.5
 
 
-def test_an_rbm_with_its_own_block_gibbs():
-    """Free energy of 12 visible and 6 hidden units; the kernel is Gibbs of both layers."""
+@pytest.mark.parametrize("width", [0.3, 1.0])
+def test_an_rbm_with_its_own_block_gibbs(width):
+    """20 visible and 10 hidden units with all fields times beta; the kernel reads the beta."""
     generator = torch.Generator().manual_seed(3)
-    w = 0.5 * torch.randn(12, 6, generator=generator)
-    a, b = (0.3 * torch.randn(n, generator=generator) for n in (12, 6))
-    free = lambda v: -(v @ a) - torch.logaddexp(v @ w + b, -(v @ w) - b).sum(1)
-    uniform = lambda v: torch.zeros(len(v))
-    visible = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=12)))
-    exact = float(torch.logsumexp(-free(visible).double(), 0))
-    start = torch.randint(2, (1000, 12), generator=generator) * 2.0 - 1
+    w = width * torch.randn(20, 10, generator=generator)
+    a, b = (0.3 * torch.randn(n, generator=generator) for n in (20, 10))
+    log_2_cosh = lambda x: torch.logaddexp(x, -x)
+
+    def path(v, beta):
+        return -beta * (v @ a) - log_2_cosh(beta[:, None] * (v @ w + b)).sum(1)
+
+    def block_gibbs(energy, v, *, rng):
+        beta = energy.beta[:, None].float()
+        h = draw(beta * (v @ w + b), rng)
+        return draw(beta * (h @ w.T + a), rng), Info(torch.ones(len(v)))
+
+    def draw(field, rng):
+        return torch.where(rng.uniform(*field.shape) < torch.sigmoid(2 * field), 1.0, -1.0)
+
+    hidden = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=10)))
+    exact = float(torch.logsumexp(hidden @ b + log_2_cosh(hidden @ w.T + a).sum(1), 0))
+    start = torch.randint(2, (1000, 20), generator=generator) * 2.0 - 1
     log_z = annealed_importance(
-        Gibbs(block_size=3), geometric(uniform, free), start, betas=betas(100),
-        base_log_z=12 * math.log(2), n_moves=3, rng=5,
-    )  # fmt: skip
+        block_gibbs, path, start, betas=betas(300), base_log_z=30 * math.log(2), rng=5
+    )
     assert abs(log_z.pull(exact)) < 4
     assert log_z.std_error < 0.05
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from physgen.mcmc import Gibbs, run
+from physgen.mcmc import Gibbs, SingleFlip, run
 from physgen.random import PhiloxRandom
 
 N_CHAINS = 10_000
@@ -73,10 +73,11 @@ def test_an_energy_may_hold_something_per_chain():
 
 def test_what_cannot_be_is_refused():
     rng = PhiloxRandom(0, torch.arange(2))
-    with pytest.raises(
-        ValueError, match=r"Gibbs\(values=\(-1, 1\)\) needs .* found 0; give values="
-    ):
-        Gibbs()(lattice_gas, torch.tensor([[1.0, 0.0], [1.0, 1.0]]), rng=rng)
+    mixed = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    with pytest.raises(ValueError, match=r"Gibbs moves .* -1 and 1, but found 0; give values="):
+        Gibbs()(lattice_gas, mixed, rng=rng)
+    with pytest.raises(ValueError, match=r"SingleFlip .* but found 0; for 0 and 1 use Gibbs"):
+        SingleFlip()(lattice_gas, mixed, rng=rng)
     with pytest.raises(ValueError, match="block_size of Gibbs must be 1 to 12"):
         Gibbs(block_size=13)
     with pytest.raises(ValueError, match="two different numbers"):

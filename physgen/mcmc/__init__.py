@@ -21,7 +21,7 @@ from physgen.mcmc.diagnostics import (
 from physgen.mcmc.independence import ExactProposal, Independence, independence_chains
 from physgen.mcmc.kernels import Blocks, Energy, Info, Kernel, energy_drop, metropolis_test
 from physgen.mcmc.measurement import Measurement, jackknife, measure
-from physgen.mcmc.paths import Path, geometric, tempered
+from physgen.mcmc.paths import Path, PathEnergy, geometric, tempered
 from physgen.mcmc.proposals import Metropolis, Proposal, RandomWalk, SurrogateMoves
 from physgen.mcmc.records import Chain
 from physgen.mcmc.tempering import Tempering, parallel_tempering, tune_ladder
@@ -45,6 +45,7 @@ __all__ = [
     "Measurement",
     "Metropolis",
     "Path",
+    "PathEnergy",
     "Proposal",
     "RandomWalk",
     "SingleFlip",

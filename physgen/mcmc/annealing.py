@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 
 from physgen.mcmc.chains import Seed, as_random, require_energy, run
-from physgen.mcmc.kernels import Energy, Kernel
-from physgen.mcmc.paths import Path, require_betas
+from physgen.mcmc.kernels import Kernel
+from physgen.mcmc.paths import Path, PathEnergy, require_betas
 
 __all__ = ["LogZ", "annealed_importance", "reverse_annealed_importance"]
 
@@ -85,7 +85,7 @@ def annealed_importance(
     Parameters
     ----------
     kernel : Kernel
-        Moves that leave each law of the path invariant.
+        Moves that leave each law of the path invariant; ``energy.beta`` tells which law it is.
     path : callable
         Energies :math:`E_\beta(x)`: :func:`tempered`, :func:`geometric` or any other.
     start : Tensor of shape (n_chains, ...)
@@ -158,22 +158,17 @@ def _log_weights(
     if len(start) < 2:
         raise ValueError(f"an error bar needs two chains or more, got {len(start)}")
     random, state = as_random(rng, start), start
-    # in float64: the difference of two large energies is added up K times
-    levels = [
-        torch.full((len(start),), b, dtype=torch.float64, device=start.device) for b in betas
-    ]
-    require_energy(_at(path, levels[0]), start)
-    log_weights = torch.zeros_like(levels[0])
-    for k, beta in enumerate(levels[1:], start=1):
+    energy = PathEnergy.at(path, betas[0], start)
+    require_energy(energy, start)
+    log_weights = torch.zeros_like(energy.beta)
+    for beta in betas[1:]:
+        following = PathEnergy.at(path, beta, start)
         with torch.no_grad():
-            log_weights += path(state, levels[k - 1]) - path(state, beta)
-        if k < len(levels) - 1:
-            state, _ = run(kernel, _at(path, beta), state, n_moves, rng=random)
+            log_weights += energy(state) - following(state)
+        energy = following
+        if beta != betas[-1]:
+            state, _ = run(kernel, energy, state, n_moves, rng=random)
     return log_weights
-
-
-def _at(path: Path, beta: Tensor) -> Energy:
-    return lambda x: path(x, beta)
 
 
 def _log_z(log_weights: Tensor, base_log_z: float, *, sign: int) -> LogZ:

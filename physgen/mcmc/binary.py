@@ -31,6 +31,7 @@ class SingleFlip:
 
     def __call__(self, energy: Energy, state: Tensor, *, rng: Random) -> tuple[Tensor, Info]:
         """Move all chains once; ``state`` has shape (n_chains, ...) with values -1 and +1."""
+        _require_values(state, (-1, 1), "SingleFlip", "; for 0 and 1 use Gibbs(values=(0, 1))")
         spins = state.flatten(1)
         site = _random_site(spins, rng)
         proposal = spins.scatter(1, site, -spins.gather(1, site)).view_as(state)
@@ -95,7 +96,7 @@ class Gibbs:
 
     def __call__(self, energy: Energy, state: Tensor, *, rng: Random) -> tuple[Tensor, Info]:
         """Move all chains; ``state`` has shape (n_chains, ...) with the two values."""
-        self._require_values(state)
+        _require_values(state, self.values, "Gibbs", "; give values= as they are, e.g. (0, 1)")
         spins = state.flatten(1)
         n_chains, n_spins = spins.shape
         size = min(self.block_size, n_spins)
@@ -131,14 +132,15 @@ class Gibbs:
         )
         return torch.where((bits & 1).bool(), high, low).to(spins.dtype)
 
-    def _require_values(self, state: Tensor) -> None:
-        low, high = self.values
-        wrong = state[(state != low) & (state != high)]
-        if len(wrong):
-            raise ValueError(
-                f"Gibbs(values={self.values}) needs states of these two values, but found "
-                f"{wrong[0].item():g}; give values= as they are in the state, e.g. (0, 1)"
-            )
+
+def _require_values(state: Tensor, values: tuple[float, float], kernel: str, advice: str) -> None:
+    low, high = values
+    wrong = state[(state != low) & (state != high)]
+    if len(wrong):
+        raise ValueError(
+            f"{kernel} moves states of the two values {low:g} and {high:g}, but found "
+            f"{wrong[0].item():g}{advice}"
+        )
 
 
 def _random_site(spins: Tensor, rng: Random) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from physgen.mcmc.chains import require_energy, run
-from physgen.mcmc.kernels import Energy, Kernel
-from physgen.mcmc.paths import Path
+from physgen.mcmc.kernels import Kernel
+from physgen.mcmc.paths import Path, PathEnergy
 from physgen.random import Random
 
 __all__ = ["Copies"]
@@ -81,9 +81,8 @@ class Copies:
         """Share of the copies on each rung that saw the cold end last, of shape (n_rungs,)."""
         return self._cold_counts / self._counts
 
-    def _energy(self, rung: Tensor) -> Energy:
-        beta = self._beta[rung].flatten()
-        return lambda x: self._path(x, beta)
+    def _energy(self, rung: Tensor) -> PathEnergy:
+        return PathEnergy(self._path, self._beta[rung].flatten())
 
     def _log_ratio(self, lower: Tensor) -> Tensor:
         """Exponent r of the swap of each pair, of shape (n_chains, n_pairs)."""

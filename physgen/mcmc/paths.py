@@ -8,14 +8,43 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from physgen.mcmc.kernels import Energy
 
-__all__ = ["Path", "geometric", "require_betas", "tempered"]
+__all__ = ["Path", "PathEnergy", "geometric", "require_betas", "tempered"]
 
 Path = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class PathEnergy:
+    r"""The energy :math:`E_\beta` that a kernel is given on a path.
+
+    A kernel that knows the model behind it (block Gibbs of an RBM) reads ``energy.beta``.
+
+    Parameters
+    ----------
+    path : callable
+    beta : Tensor of shape (n_chains,), float64
+        In float64, so that the small differences of large energies along a path keep their digits.
+    """
+
+    path: Path
+    beta: Tensor
+
+    @classmethod
+    def at(cls, path: Path, beta: float, chains: Tensor) -> PathEnergy:
+        """The energy at one beta for states of shape (n_chains, ...)."""
+        shape = (len(chains),)
+        return cls(path, torch.full(shape, beta, dtype=torch.float64, device=chains.device))
+
+    def __call__(self, state: Tensor) -> Tensor:
+        """Energies of shape (n_chains,)."""
+        return self.path(state, self.beta)
 
 
 def tempered(energy: Energy) -> Path:
@@ -23,7 +52,6 @@ def tempered(energy: Energy) -> Path:
 
     Examples
     --------
-    >>> import torch
     >>> path = tempered(lambda x: x.square().sum(1))
     >>> path(torch.ones(2, 3), torch.tensor([0.0, 0.5]))
     tensor([0.0000, 1.5000])

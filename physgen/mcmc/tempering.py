@@ -27,7 +27,7 @@ from torch import Tensor
 from physgen.mcmc.chains import Seed, as_random
 from physgen.mcmc.copies import Copies
 from physgen.mcmc.kernels import Info, Kernel
-from physgen.mcmc.paths import Path, require_betas
+from physgen.mcmc.paths import Path, PathEnergy, require_betas
 from physgen.mcmc.records import Chain, Observable, Recorder
 
 __all__ = ["Tempering", "parallel_tempering", "tune_ladder"]
@@ -80,7 +80,8 @@ def parallel_tempering(
     Parameters
     ----------
     kernel : Kernel
-        Moves of one rung; all rungs and chains move in one tensor.
+        Moves of one rung; all rungs and chains move in one tensor. ``energy.beta`` holds the beta
+        of each row.
     path : callable
         Energies :math:`E_\beta(x)`: :func:`tempered`, :func:`geometric` or any other.
     start : Tensor of shape (n_rungs, n_chains, ...)
@@ -129,8 +130,8 @@ def parallel_tempering(
         )
     copies = Copies(path, start, ladder)
     random = as_random(rng, start[0])
-    cold = torch.full((start.shape[1],), ladder[-1], dtype=torch.float64, device=start.device)
-    recorder = Recorder(lambda x: path(x, cold), observables, keep_states=keep_states)
+    cold = PathEnergy.at(path, ladder[-1], start[0])
+    recorder = Recorder(cold, observables, keep_states=keep_states)
     for step in range(-n_burn_in, n_steps):
         if step == 0:
             copies.forget_counts()
