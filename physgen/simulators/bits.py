@@ -43,8 +43,20 @@ def pack(up: np.ndarray) -> np.ndarray:
 
 def unpack(words: np.ndarray) -> np.ndarray:
     """Unpack words (n_sites, 8) into spins of -1 and +1, int8 of shape (512, n_sites)."""
-    up = np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")
-    return 2 * np.ascontiguousarray(up.T).view(np.int8) - 1
+    octets = np.ascontiguousarray(words.view(np.uint8).T)
+    spins = np.empty((N_LANES, len(words)), dtype=np.int8)
+    _unpack(octets, spins)
+    return spins
+
+
+@njit(nogil=True, cache=True)
+def _unpack(octets: Any, spins: Any) -> None:
+    for j in range(octets.shape[0]):
+        for b in range(8):
+            row = spins[8 * j + b]
+            for site in range(row.size):
+                up = (octets[j, site] >> np.uint8(b)) & np.uint8(1)
+                row[site] = np.int8(up << np.uint8(1)) - np.int8(1)
 
 
 def flip_planes(probability: np.ndarray) -> np.ndarray:
