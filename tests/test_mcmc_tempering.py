@@ -77,6 +77,15 @@ def test_copies_travel_from_end_to_end(result):
     assert (result.swap_rates < 1).all()
 
 
+def test_the_summary_tells_the_swaps(result):
+    lines = result.summary().splitlines()
+    assert lines[0].split() == ["mean", "error", "tau", "ESS", "R-hat"]
+    assert lines[-1] == f"{result.round_trips} round trips of all copies of 30 chains"
+    first = [float(word) for word in lines[-5].split()]
+    assert first[:2] == [0.02, 0.06]
+    assert first[2] == pytest.approx(result.swap_rates[0], abs=1e-3)
+
+
 def test_no_swaps_no_trips():
     """Levels so far apart that nothing is exchanged: the cold rung is a single chain."""
     lonely = temper(50, betas=(1e-6, 1000.0))

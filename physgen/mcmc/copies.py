@@ -33,13 +33,9 @@ class Copies:
 
     def forget_counts(self) -> None:
         """Start the statistics of the swaps; copies remember the end they saw last."""
-        n_rungs = len(self._beta)
-        self._rates, self._attempts = torch.zeros_like(self._beta[1:]), [0] * (n_rungs - 1)
+        self._rates, self._attempts = torch.zeros_like(self._beta[1:]).repeat(2, 1)
+        self._cold_counts, self._counts = torch.zeros_like(self._beta).repeat(2, 1)
         self._half_trips = torch.zeros_like(self._came_from)
-        self._cold_counts, self._counts = (
-            torch.zeros_like(self._beta),
-            torch.zeros_like(self._beta),
-        )
 
     def move(self, kernel: Kernel, n_moves: int, rng: Random) -> Tensor:
         """Move all copies; returns the acceptance of the coldest, of shape (n_chains,)."""
@@ -56,8 +52,7 @@ class Copies:
             accepted = rng.uniform(len(self._copy), len(lower)).log() < log_ratio
             self._exchange(lower, accepted)
             self._rates[lower] += log_ratio.clamp(max=0).exp().nan_to_num(0).mean(0)
-            for r in lower.tolist():
-                self._attempts[r] += 1
+            self._attempts[lower] += 1
         self._count()
 
     def coldest(self) -> Tensor:
@@ -70,8 +65,7 @@ class Copies:
 
     def swap_rates(self) -> Tensor:
         """Mean probability of a swap of each pair, of shape (n_rungs - 1,)."""
-        attempts = torch.tensor(self._attempts, device=self._beta.device)
-        return self._rates / attempts
+        return self._rates / self._attempts
 
     def round_trips(self) -> int:
         """Ways from one end to the other and back, of all copies."""
@@ -126,11 +120,10 @@ class _PerCopy:
         return self._rng.device
 
     def uniform(self, *shape: int) -> Tensor:
-        return self._rng.uniform(shape[0] // self._n_copies, self._n_copies, *shape[1:]).flatten(
-            0, 1
-        )
+        return self._rng.uniform(*self._split(shape)).flatten(0, 1)
 
     def normal(self, *shape: int) -> Tensor:
-        return self._rng.normal(shape[0] // self._n_copies, self._n_copies, *shape[1:]).flatten(
-            0, 1
-        )
+        return self._rng.normal(*self._split(shape)).flatten(0, 1)
+
+    def _split(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (shape[0] // self._n_copies, self._n_copies, *shape[1:])

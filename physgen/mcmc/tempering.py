@@ -61,6 +61,14 @@ class Tempering:
     round_trips: int
     from_cold: NDArray[np.float64]
 
+    def summary(self) -> str:
+        """The table of the coldest rung, then the swaps of each pair."""
+        pairs = zip(self.betas, self.betas[1:], self.swap_rates, self.from_cold, strict=False)
+        lines = [f"{a:10.4g} {b:10.4g} {rate:10.3f} {cold:11.3f}" for a, b, rate, cold in pairs]
+        header = f"{'beta':>10} {'next':>10} {'swap rate':>10} {'from cold':>11}"
+        trips = f"{self.round_trips} round trips of all copies of {self.state.shape[1]} chains"
+        return "\n".join((self.chain.summary(), "", header, *lines, trips))
+
 
 def parallel_tempering(
     kernel: Kernel,
