@@ -42,6 +42,9 @@ bench: install
 	$(BIN)/python benchmarks/comparison.py
 	$(BIN)/python -m pip install --quiet -c constraints.txt zuko
 	$(BIN)/python benchmarks/zmumu.py
+	$(BIN)/python -m venv .venv/peers
+	.venv/peers/bin/python -m pip install --quiet mcising==1.1.0 peapods==0.2.0 isingenerator==3.1.2
+	$(BIN)/python benchmarks/ising.py --peers .venv/peers/bin/python
 
 clean:
 	rm -rf .venv demo docs/_build
