@@ -7,8 +7,8 @@ event. In a field the sign counts, and may be what relaxes slowest. The trial is
 in its second half, hot and cold agree within 4 standard errors and both series are 50
 autocorrelation times long. It gives:
 
-* the burn-in: the last sweep at which hot and cold differed visibly, plus 7 autocorrelation
-  times, which take what remains down by :math:`e^{-7} \approx 10^{-3}`;
+* the burn-in: the last sweep at which hot and cold differed visibly, plus 10 autocorrelation
+  times, which take what remains down by :math:`e^{-10}`;
 * the spacing of events: twice the lag from which on the autocorrelation is below 0.1, that is
   where it is about 0.01.
 
@@ -41,7 +41,7 @@ _MIN_TAUS = 50
 # standard errors at which hot and cold starts differ visibly
 _VISIBLE = 4.0
 # autocorrelation times after the last visible difference
-_DECAYS = 7
+_DECAYS = 10
 
 
 @dataclass(frozen=True)
