@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from physgen.spin_observables import cluster_sizes, spin_correlations, structure_factors
+
 __all__ = [
+    "cluster_sizes",
     "delta_phi",
     "energy_ratio",
     "invariant_mass",
@@ -15,6 +18,8 @@ __all__ = [
     "leading",
     "magnetization",
     "multiplicity",
+    "spin_correlations",
+    "structure_factors",
     "total_energy",
 ]
 

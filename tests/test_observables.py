@@ -4,6 +4,7 @@ import pytest
 
 import physgen as pg
 from physgen.observables import (
+    cluster_sizes,
     delta_phi,
     energy_ratio,
     invariant_mass,
@@ -12,6 +13,8 @@ from physgen.observables import (
     leading,
     magnetization,
     multiplicity,
+    spin_correlations,
+    structure_factors,
     total_energy,
 )
 
@@ -97,3 +100,112 @@ def test_jagged_columns():
     assert multiplicity(column).tolist() == [2, 0, 1]
     assert leading(column).tolist() == [3, 0, 2]
     assert leading(column, empty=-1).tolist() == [3, -1, 2]
+
+
+# ---------------------------------------------------------------- spins
+
+SHAPES = [(7,), (6, 6), (5, 7), (3, 4, 5), (2, 2)]
+
+
+def random_spins(shape, n_events=3, p=0.5):
+    rng = np.random.default_rng(0)
+    return np.where(rng.random((n_events, *shape)) < p, 1, -1).astype(np.int8)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_correlations_against_shifted_lattices(shape):
+    s = random_spins(shape)
+    c = spin_correlations(s)
+    axes = range(1, s.ndim)
+    for r in range(min(shape) // 2 + 1):
+        shifted = sum(s.astype(float) * np.roll(s, r, axis) for axis in axes)
+        assert c[:, r] == pytest.approx(shifted.reshape(3, -1).mean(axis=1) / len(shape))
+    assert c.shape == (3, min(shape) // 2 + 1)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_nearest_correlation_is_the_energy_of_every_event(shape):
+    s = random_spins(shape, 200)
+    n_bonds = len(shape) * np.prod(shape)
+    assert (spin_correlations(s)[:, 1] * n_bonds).round(9).tolist() == (-ising_energy(s)).tolist()
+
+
+def test_correlations_of_a_ring_add_up_to_the_magnetization():
+    s = random_spins((9,), 50, p=0.7)
+    c = spin_correlations(s)
+    assert c[:, 0] + 2 * c[:, 1:].sum(axis=1) == pytest.approx(9 * magnetization(s) ** 2)
+
+
+@pytest.mark.parametrize("shape", [(7,), (6, 6), (5, 5), (4, 4, 4)], ids=str)
+def test_structure_factors_against_waves(shape):
+    s = random_spins(shape)
+    found = structure_factors(s)
+    assert found[:, 0] == pytest.approx(np.prod(shape) * magnetization(s) ** 2)
+    for j in range(shape[0] // 2 + 1):
+        expected = np.zeros(3)
+        for axis in range(len(shape)):
+            wave = np.exp(2j * np.pi * j * np.indices(shape)[axis] / shape[0])
+            amplitude = (s * wave).reshape(3, -1).sum(axis=1)
+            expected += np.abs(amplitude) ** 2 / np.prod(shape) / len(shape)
+        assert found[:, j] == pytest.approx(expected)
+
+
+def test_wave_numbers_of_different_sides_are_refused():
+    with pytest.raises(ValueError, match=r"equal sides only, got \(4, 6\)"):
+        structure_factors(np.ones((1, 4, 6)))
+
+
+def flooded(lattice, *, periodic=True):
+    """Sizes of clusters by walking from site to site."""
+    left, sizes = set(np.ndindex(lattice.shape)), []
+    while left:
+        stack, size = [left.pop()], 0
+        value = lattice[stack[0]]
+        while stack:
+            site = stack.pop()
+            size += 1
+            for axis in range(lattice.ndim):
+                for step in (-1, 1):
+                    near = list(site)
+                    near[axis] += step
+                    if periodic:
+                        near[axis] %= lattice.shape[axis]
+                    if tuple(near) in left and lattice[tuple(near)] == value:
+                        left.remove(tuple(near))
+                        stack.append(tuple(near))
+        sizes.append(size)
+    return sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.6])
+def test_clusters_against_a_walk(shape, p):
+    s = random_spins(shape, 20, p)
+    assert cluster_sizes(s).tolist() == [flooded(lattice) for lattice in s]
+
+
+def test_clusters_reach_around_the_lattice():
+    stripes = np.ones((1, 6, 6), dtype=np.int8)
+    stripes[0, [1, 2, 4]] = -1
+    found = cluster_sizes(stripes)
+    assert found.tolist() == [[12, 12, 6, 6]]
+    assert flooded(stripes[0], periodic=False) == [12, 6, 6, 6, 6]
+    assert leading(found).tolist() == [12]
+    assert multiplicity(found).tolist() == [4]
+
+
+def test_blocks_do_not_show(monkeypatch):
+    s = random_spins((6, 6), 50)
+    functions = (spin_correlations, structure_factors, lambda x: cluster_sizes(x).tolist())
+    whole = [f(s) for f in functions]
+    monkeypatch.setattr("physgen.spin_observables._BLOCK", 7 * 36)
+    for f, expected in zip(functions, whole, strict=True):
+        assert np.array_equal(f(s), expected) if f is not functions[2] else f(s) == expected
+
+
+@pytest.mark.parametrize("function", [spin_correlations, structure_factors, cluster_sizes])
+def test_spins_need_an_axis_of_events(function):
+    with pytest.raises(ValueError, match=r"one lattice is spins\[None\]"):
+        function(np.ones(4))
+    with pytest.raises(ValueError, match="an event or more"):
+        function(np.ones((0, 4, 4)))

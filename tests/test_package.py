@@ -139,6 +139,16 @@ ALLOWED = {
     "storage": {"files", "models", "physgen"},
     "simulators": {"events", "mcmc", "random", "schema", "surrogate"},
     "estimates": set(),
+    "spin_observables": set(),
+    "thermodynamics": {
+        "columns",
+        "events",
+        "mcmc",
+        "metrics",
+        "observables",
+        "schema",
+        "spin_observables",
+    },
 }
 # parts whose imports are only limited in what they must not touch
 FORBIDDEN = {

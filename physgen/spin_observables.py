@@ -1,0 +1,191 @@
+"""Observables of spins on a periodic lattice that are more than one number per event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "blocks_of_spins",
+    "cluster_sizes",
+    "lattice_shape",
+    "spin_correlations",
+    "structure_factors",
+]
+
+_BLOCK = 4_000_000  # spins per block: a few arrays of 16 MB, whatever the number of events
+
+
+def spin_correlations(spins: np.ndarray) -> np.ndarray:
+    r"""Correlations of the spins of each periodic lattice along its axes, not connected.
+
+    .. math:: C(r) = \frac{1}{d N} \sum_i \sum_{a=1}^{d} s_i\, s_{i + r \hat e_a}
+
+    Nothing is subtracted, so C(0) = 1 and, for J = 1, C(1) = -E/(d N) in every event.
+
+    Parameters
+    ----------
+    spins : array of shape (n_events, n_side) or (n_events, n_side, n_side) or more dimensions
+        Spins of +1 and -1.
+
+    Returns
+    -------
+    array of shape (n_events, n_side // 2 + 1), float64
+        At r = 0, 1, ... up to half of the shortest side; C(r) = C(n_side - r).
+
+    Examples
+    --------
+    >>> spin_correlations(np.array([[1, 1, 1, 1, -1, -1]])).round(3)
+    array([[ 1.   ,  0.333, -0.333, -0.333]])
+    """
+    lattice_shape(spins)
+    return _in_blocks(_correlations, spins)
+
+
+def structure_factors(spins: np.ndarray) -> np.ndarray:
+    r"""Structure factors of each periodic lattice at the wave vectors along its axes.
+
+    .. math:: S(k) = \frac{1}{d} \sum_{a=1}^{d} \frac1N
+              \Big| \sum_i s_i\, e^{i k x_{i,a}} \Big|^2,
+              \qquad k = \frac{2\pi j}{L}, \quad j = 0, \ldots, L/2
+
+    S(0) = N m^2, and with independent spins S = 1 on average.
+
+    Parameters
+    ----------
+    spins : array of shape (n_events, n_side) or (n_events, n_side, n_side) or more dimensions
+        Spins of +1 and -1, on equal sides L.
+
+    Returns
+    -------
+    array of shape (n_events, n_side // 2 + 1), float64
+
+    Raises
+    ------
+    ValueError
+        If the sides differ, since their wave numbers do.
+
+    Examples
+    --------
+    >>> structure_factors(np.array([[1, 1, 1, -1]]))
+    array([[1., 1., 1.]])
+    """
+    sides = lattice_shape(spins)
+    if len(set(sides)) > 1:
+        raise ValueError(
+            f"wave numbers along the axes are common to equal sides only, got {sides}; use "
+            "structure_factor_grid of physgen.thermodynamics"
+        )
+    return _in_blocks(_axis_factors, spins)
+
+
+def cluster_sizes(spins: np.ndarray) -> Any:
+    """Numbers of spins in the geometric clusters of each periodic lattice, largest first.
+
+    A cluster is a set of equal spins joined by nearest neighbors. `leading` gives the largest
+    cluster and `multiplicity` the number of clusters.
+
+    Parameters
+    ----------
+    spins : array of shape (n_events, n_side) or (n_events, n_side, n_side) or more dimensions
+        Spins of +1 and -1.
+
+    Returns
+    -------
+    awkward array of n_events lists of int32
+        The sizes of an event add up to its number of spins.
+
+    Examples
+    --------
+    >>> cluster_sizes(np.array([[1, 1, -1, -1, -1, 1]])).tolist()
+    [[3, 3]]
+    """
+    import awkward as ak
+
+    lattice_shape(spins)
+    sizes, counts = [], []
+    for block in blocks_of_spins(spins):
+        event, size = _labeled_sizes(block)
+        sizes.append(size[np.lexsort((-size, event))].astype(np.int32))
+        counts.append(np.bincount(event, minlength=len(block)))
+    return ak.unflatten(np.concatenate(sizes), np.concatenate(counts))
+
+
+def lattice_shape(spins: np.ndarray) -> tuple[int, ...]:
+    """Sides of the lattices, or say what is wrong."""
+    shape = np.shape(spins)
+    if len(shape) < 2 or not np.size(spins):
+        raise ValueError(
+            f"spins have the shape (n_events, n_side, ...) with an event or more, got {shape}; "
+            "one lattice is spins[None]"
+        )
+    return shape[1:]
+
+
+def blocks_of_spins(spins: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the events in pieces of bounded size."""
+    spins = np.asarray(spins)
+    n_block = max(1, _BLOCK // max(1, spins[0].size))
+    for start in range(0, len(spins), n_block):
+        yield spins[start : start + n_block]
+
+
+def _in_blocks(function: Callable[[np.ndarray], np.ndarray], spins: np.ndarray) -> np.ndarray:
+    # sums of up to 2^24 products of spins are exact in float32
+    return np.concatenate([function(block.astype(np.float32)) for block in blocks_of_spins(spins)])
+
+
+def _correlations(s: np.ndarray) -> np.ndarray:
+    """Correlations of (n, *sides) at the distances that all axes have, averaged over the axes."""
+    n_dimensions, n_sites = s.ndim - 1, s[0].size
+    r = np.arange(min(s.shape[1:]) // 2 + 1)
+    total = np.zeros((len(s), len(r)))
+    for axis in range(1, s.ndim):
+        planes = np.moveaxis(s, axis, 1).reshape(len(s), s.shape[axis], -1)
+        products = planes @ planes.swapaxes(1, 2)
+        i = np.arange(s.shape[axis])[:, None]
+        total += products[:, i, (i + r) % s.shape[axis]].sum(axis=1)
+    return total / (n_dimensions * n_sites)
+
+
+def _axis_factors(s: np.ndarray) -> np.ndarray:
+    from scipy.fft import rfft
+
+    axes = tuple(range(1, s.ndim))
+    # a wave along one axis sees only the sums over all others
+    profiles = [s.sum(axis=tuple(a for a in axes if a != axis), dtype=np.float64) for axis in axes]
+    factors = [np.abs(rfft(profile, axis=1)) ** 2 for profile in profiles]
+    return np.mean(factors, axis=0) / s[0].size
+
+
+def _labeled_sizes(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Event and size of every cluster of the lattices (n, *sides)."""
+    from scipy.ndimage import generate_binary_structure, label
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    bonds = generate_binary_structure(s.ndim, 1)
+    bonds[[0, 2]] = False  # events are not neighbors
+    labels, n_up = label(s > 0, bonds)
+    down, n_down = label(s <= 0, bonds)
+    labels = np.where(s > 0, labels, down + n_up) - 1
+    pairs = np.concatenate(
+        [_across_the_edge(s, labels, axis) for axis in range(1, s.ndim)], axis=1
+    )
+    n_labels = n_up + n_down
+    joined = coo_array((np.ones(pairs.shape[1], dtype=bool), pairs), (n_labels, n_labels))
+    n_clusters, cluster_of = connected_components(joined, directed=False)
+    cluster = cluster_of[labels.reshape(len(s), -1)]
+    size = np.bincount(cluster.reshape(-1), minlength=n_clusters)
+    event = np.empty(n_clusters, dtype=np.int64)
+    event[cluster] = np.arange(len(s))[:, None]
+    return event, size
+
+
+def _across_the_edge(s: np.ndarray, labels: np.ndarray, axis: int) -> np.ndarray:
+    """Labels of equal spins that only the periodic boundary joins, shape (2, n_pairs)."""
+    first, last = (np.take(labels, i, axis) for i in (0, -1))
+    equal = np.take(s, 0, axis) == np.take(s, -1, axis)
+    return np.stack((first[equal], last[equal]))
