@@ -22,6 +22,7 @@ import physgen as pg
 from physgen import storage
 from physgen.files import check_target
 from physgen.report.report import check_target as check_report
+from physgen.shell_ising import ising
 from physgen.shell_settings import SHELL_SETTINGS, library_settings
 from physgen.simulators import SIMULATORS
 
@@ -281,6 +282,7 @@ def _simulate_command(kind: type[Any]) -> Callable[..., None]:
 
 for _name, _kind in SIMULATORS.items():
     simulate.command(_simulate_command(_kind), name=_name)
+simulate.command(ising)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -291,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except cyclopts.CycloptsError:
         return 2
     except (ValueError, TypeError, OSError, RuntimeError, IndexError) as error:
-        stderr.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        _tell("[bold red]error:[/]", str(error))
         return 1
     except KeyboardInterrupt:
         stderr.print("stopped")
@@ -303,14 +305,14 @@ class _Messages(logging.Handler):
     """Warnings in the style of the errors, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = _escape(self.format(record))
-        stderr.print(f"[bold yellow]warning:[/] {text}", highlight=False, soft_wrap=True)
+        _tell("[bold yellow]warning:[/]", self.format(record))
 
 
-def _escape(text: str) -> str:
+def _tell(title: str, text: str) -> None:
     from rich.markup import escape
 
-    return escape(text)
+    # without emoji=False rich draws the ":b:" of "a:b:c"
+    stderr.print(f"{title} {escape(text)}", highlight=False, emoji=False, soft_wrap=True)
 
 
 def _names(text: str | None) -> list[str] | None:

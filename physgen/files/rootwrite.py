@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import uproot
 from physgen.events import Events
 from physgen.schema import Field, SchemaError
 
-__all__ = ["write"]
+__all__ = ["write", "write_pieces"]
 
 # uproot makes one basket per call: below 100 kB the headers cost more than the data, and above
 # some ten MB a reader cannot skip what it does not want
@@ -56,15 +56,30 @@ def write(
     SchemaError
         If ROOT cannot hold a type or a name.
     """
+    write_pieces(path, [events], tree=tree, rntuple=rntuple, compression=compression)
+
+
+def write_pieces(
+    path: Path,
+    pieces: Iterable[Events],
+    *,
+    tree: str | None = None,
+    rntuple: bool | None = None,
+    compression: str | None = None,
+) -> None:
+    """Write events that come in pieces, at least one; arguments as for :func:`write`."""
     name = tree or "Events"
-    for field in events.schema:
+    waiting = iter(pieces)
+    first = next(waiting)
+    for field in first.schema:
         _check_field(field)
+    blocks = (block for piece in itertools.chain([first], waiting) for block in _blocks(piece))
     with uproot.recreate(path, compression=_compression(compression)) as file:
         if rntuple:
-            _write_rntuple(file, name, events)
+            _write_rntuple(file, name, blocks)
         else:
-            _write_ttree(file, name, events)
-        stored = {"format": 1, "schema": events.schema.to_dict()}
+            _write_ttree(file, name, first, blocks)
+        stored = {"format": 1, "schema": first.schema.to_dict()}
         file[f"{name}_physgen"] = json.dumps(stored)
 
 
@@ -89,13 +104,14 @@ def _compression(text: str | None) -> Any:
     return make(int(level) if level else usual)
 
 
-def _write_ttree(file: Any, name: str, events: Events) -> None:
-    flat = [f for f in events.schema if not f.jagged and not _is_counter(f, events)]
-    collections = events.schema.collections
+def _write_ttree(file: Any, name: str, first: Events, blocks: Iterator[Events]) -> None:
+    counters = {f.name for f in first.schema if _is_counter(f, first)}
+    flat = [f for f in first.schema if not f.jagged and f.name not in counters]
+    collections = first.schema.collections
     types: dict[str, Any] = {f.name: np.dtype((f.dtype, f.shape)) for f in flat}
     for collection, names in collections.items():
         # json quotes a name as datashape wants it
-        members = (f"{json.dumps(n)}: {events.schema[n].dtype}" for n in names)
+        members = (f"{json.dumps(n)}: {first.schema[n].dtype}" for n in names)
         types[_key(collection)] = f"var * {{{', '.join(members)}}}"
     tree = file.mktree(
         name,
@@ -104,7 +120,9 @@ def _write_ttree(file: Any, name: str, events: Events) -> None:
         counter_name=lambda key: f"n{key[1:]}",
         field_name=lambda outer, inner: inner,  # noqa: ARG005  (uproot names them)
     )
-    for block in _blocks(events):
+    for block in blocks:
+        for counter in counters:
+            _is_counter(block.schema[counter], block)
         tree.extend(
             {f.name: block[f.name] for f in flat}
             | {_key(c): _zipped(block, names) for c, names in collections.items()}
@@ -136,13 +154,12 @@ def _is_counter(field: Field, events: Events) -> bool:
     return True
 
 
-def _write_rntuple(file: Any, name: str, events: Events) -> None:
+def _write_rntuple(file: Any, name: str, blocks: Iterator[Events]) -> None:
     import awkward as ak
 
     def columns(block: Events) -> dict[str, Any]:
         return {n: ak.to_packed(ak.Array(block[n])) for n in block.schema.names}
 
-    blocks = _blocks(events)
     ntuple = file.mkrntuple(name, columns(next(blocks)), "physgen events")
     for block in blocks:
         ntuple.extend(columns(block))
