@@ -30,7 +30,7 @@ from physgen.simulators.spin_model import Rule, SpinModel, flip_probabilities, o
 __all__ = ["CudaFarm", "check_device", "lanes_for", "waves"]
 
 _MOST_LANES = 1 << 15
-_FARM_BYTES = 1 << 27
+_FARM_BYTES = 1 << 26
 # lattices that are packed, or whose probabilities are cut into bits, at once: the temporary
 # arrays stay in the cache
 _BLOCK = 1 << 12
@@ -71,12 +71,12 @@ def check_device(device: str) -> None:
 
 
 def lanes_for(n_sites: int) -> int:
-    """Lattices of a farm of events: 32,768, or as many as have 2^27 spins (a power of 2).
+    """Lattices of a farm of events: 32,768, or as many as have 2^26 spins (a power of 2).
 
     Examples
     --------
     >>> lanes_for(32 * 32), lanes_for(256 * 256)
-    (32768, 2048)
+    (32768, 1024)
     """
     fitting = max(64, _FARM_BYTES // n_sites)
     return min(_MOST_LANES, 1 << (fitting.bit_length() - 1))

@@ -170,7 +170,7 @@ def _flips(
             N_CLASSES,
         )
         draw += 1
-    while (draw < _N_DRAWS) & (tl.reduce(undecided, 0, _union) != 0):
+    while (draw < _N_DRAWS) & (tl.max(undecided.to(tl.uint32, bitcast=True), 0) != 0):
         accepted, undecided = _draw(
             draw,
             accepted,
@@ -253,11 +253,6 @@ def _class(
     if N_CLASSES > N_NEIGHBORS + 1:
         mask &= x if CLASS > N_NEIGHBORS else ~x
     return mask
-
-
-@triton.jit
-def _union(a: tl.tensor, b: tl.tensor) -> tl.tensor:
-    return a | b
 
 
 @triton.jit

@@ -41,6 +41,7 @@ class SpinSimulator(ABC):
     spacing: int | None = None
     observables: tuple[str, ...] = ()
     n_threads: int = 1
+    device: str = "cpu"
 
     @property
     @abstractmethod
@@ -60,6 +61,8 @@ class SpinSimulator(ABC):
                 f"signs have the same energy, and field={field:g} breaks that; use "
                 "algorithm='metropolis', 'heat_bath' or 'parallel_tempering'"
             )
+        if self.device != "cpu":
+            self._check_device()
         if (self.n_burn_in is None) != (self.spacing is None):
             raise ValueError(
                 "n_burn_in and spacing go together: give both, or neither to have them measured"
@@ -68,6 +71,16 @@ class SpinSimulator(ABC):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name} must be {low} or more, got {value}")
+
+    def _check_device(self) -> None:
+        from physgen.simulators import ising_cuda
+
+        if self.algorithm not in ("auto", "metropolis", "heat_bath"):
+            raise ValueError(
+                f"algorithm={self.algorithm!r} runs on the CPU only; on {self.device!r} there are "
+                "'metropolis' and 'heat_bath'"
+            )
+        ising_cuda.check_device(self.device)
 
     @property
     def schema(self) -> Schema:
@@ -95,7 +108,7 @@ class SpinSimulator(ABC):
             ``{"beta": number or array of shape (n_events,)}``, 0 or more, in 1/J.
         rng : int or torch.Generator
             Seed. With one beta, event i depends only on (seed, i); with many, also on the others
-            of its chunk.
+            of its chunk. A GPU makes other events of a seed than a CPU, always the same.
 
         Raises
         ------
@@ -134,13 +147,13 @@ class SpinSimulator(ABC):
             make_farm=lambda b, seed: self._farm(
                 times.algorithm, b, np.full(len(b), self.start == "hot"), seed
             ),
-            n_lanes=_n_lanes(times.algorithm),
+            n_lanes=self._n_lanes(times.algorithm),
             times=times,
             beta=beta,
             seed=derived_seed(as_seed(rng), _STREAM),
             rungs=rungs,
         )
-        for first, spins in sampler.chunks(start, self.n_threads):
+        for first, spins in sampler.chunks(start, self.n_threads if self.device == "cpu" else 1):
             yield self._events(schema, spins, beta[first : first + len(spins)])
 
     def thermalization(self, beta: Any) -> Thermalization:
@@ -180,7 +193,7 @@ class SpinSimulator(ABC):
             # where nearly every Metropolis move is accepted, all spins flip back and forth
             return "heat_bath"
         near = np.abs(coupling / lattice.critical_coupling - 1) < 0.05
-        large = min(lattice.shape) >= 128 and lattice.n_neighbors == 4
+        large = min(lattice.shape) >= 128 and lattice.n_neighbors == 4 and self.device == "cpu"
         return "swendsen_wang" if large and near.any() and not self.model.field else "metropolis"
 
     def _times(self, beta: np.ndarray) -> tuple[Thermalization, np.ndarray | None]:
@@ -211,7 +224,22 @@ class SpinSimulator(ABC):
         return rungs
 
     def _farm(self, algorithm: Algorithm, beta: np.ndarray, hot: np.ndarray, seed: int) -> Farm:
-        return make_farm(self.model, algorithm, beta, hot, seed)
+        if self.device == "cpu":
+            return make_farm(self.model, algorithm, beta, hot, seed)
+        from physgen.simulators import ising_cuda
+
+        start = starting_spins(self.model, beta, hot, derived_seed(seed, 0))
+        seed = derived_seed(seed, 1)
+        return ising_cuda.CudaFarm(
+            self.model, beta, _rule(algorithm), start, seed, device=self.device
+        )
+
+    def _n_lanes(self, algorithm: Algorithm) -> int:
+        if self.device == "cpu":
+            return _n_lanes(algorithm)
+        from physgen.simulators import ising_cuda
+
+        return ising_cuda.lanes_for(self.model.lattice.n_sites)
 
 
 def make_farm(
@@ -226,8 +254,11 @@ def make_farm(
         return SwendsenWangFarm(model, beta, spins, seed)
     if algorithm == "parallel_tempering":
         return TemperedFarm(model, beta, spins, seed)
-    rule: Rule = "heat_bath" if algorithm == "heat_bath" else "metropolis"
-    return BitFarm(model, beta, rule, spins, seed)
+    return BitFarm(model, beta, _rule(algorithm), spins, seed)
+
+
+def _rule(algorithm: Algorithm) -> Rule:
+    return "heat_bath" if algorithm == "heat_bath" else "metropolis"
 
 
 def check_name(what: str, name: str, allowed: tuple[str, ...]) -> None:
