@@ -72,8 +72,7 @@ def show_yields(title: str, rows: Mapping[str, Mapping[str, Mapping[str, float]]
 
 
 def measure(quick: bool, peers: Peers | None) -> dict[str, object]:
-    n_repeats, seconds = (3, 0.05) if quick else (7, 0.2)
-    few = 2 if quick else 5
+    n_repeats, seconds = (2, 0.05) if quick else (5, 0.15)
     rows: dict[str, object] = {"flips_per_cpu_ns": {}, "cluster_spins_per_cpu_ns": {}}
     for side in (64,) if quick else SIDES:
         found = with_ratios(rates(cases.flip_runs(side, peers), n_repeats, seconds))
@@ -85,14 +84,16 @@ def measure(quick: bool, peers: Peers | None) -> dict[str, object]:
         show(f"spins in clusters per CPU-ns, L = {side}", found)
     rows["independent_per_cpu_s"] = {}
     for side in (32,) if quick else (32, 128):
-        found = cases.yields(cases.simulators_at(side, 1 if quick else 4), few, peers)
+        found = cases.yields(cases.simulators_at(side, 1 if quick else 4), n_repeats, peers)
         rows["independent_per_cpu_s"][f"L = {side}"] = found
         show_yields(f"independent configurations per CPU-s, L = {side}", found)
-    rows["two_threads"] = cases.thread_tries(1 << 15 if quick else 1 << 17, few)
+    rows["two_threads"] = cases.thread_tries(1 << 15 if quick else 1 << 16, n_repeats)
     show("two threads over chunks, 32 x 32 (wall clock)", rows["two_threads"])
-    rows["exact_cpu_s"] = cases.exact_seconds(few)
+    rows["exact_cpu_s"] = cases.exact_seconds(n_repeats)
     show("exact results, CPU-s", rows["exact_cpu_s"])
-    rows["pilot_cpu_s"] = {f"L = {side}": cases.pilot_seconds(side, few) for side in (32, 64)}
+    rows["pilot_cpu_s"] = {
+        f"L = {side}": cases.pilot_seconds(side, n_repeats) for side in (32, 64)
+    }
     show("thermalization at T_c, CPU-s", rows["pilot_cpu_s"])
     n_events = 20_000 if quick else 200_000
     rows["stream_64x64"] = fresh(cases.STREAM.format(n_events=n_events))

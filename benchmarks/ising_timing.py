@@ -63,6 +63,7 @@ def rates(runs: Mapping[str, Run], n_repeats: int, seconds: float) -> dict[str, 
 
 
 def long_enough(run: Run, seconds: float) -> int:
+    run(1)  # compiles
     n, cpu = 1, 0.0
     while cpu < seconds / 4:
         n *= 2
