@@ -30,7 +30,7 @@ def unit(x):
     return x.square().sum(1) / 2
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
+@pytest.mark.parametrize("scale", [1e-3, 30.0])
 @pytest.mark.parametrize(
     ("kernel", "target"),
     [
@@ -45,11 +45,10 @@ def test_dual_averaging_reaches_its_target(kernel, target, scale):
     tuned, state = tune_step_size(kernel, energy, start, target=target, n_steps=300, rng=1)
     assert type(tuned) is type(kernel)
     rng = PhiloxRandom(2, torch.arange(200))
-    _, info = run(tuned, energy, state, 50, rng=rng)
+    _, info = run(tuned, energy, state, 30, rng=rng)
     assert abs(float(info.acceptance.mean()) - target) < 0.05
-    _, info = run(kernel, energy, state, 50, rng=rng)
-    if scale != 1:
-        assert abs(float(info.acceptance.mean()) - target) > 0.05
+    _, info = run(kernel, energy, state, 30, rng=rng)
+    assert abs(float(info.acceptance.mean()) - target) > 0.05
 
 
 def test_tuning_keeps_the_other_settings_and_the_kernel_given():
@@ -64,7 +63,7 @@ def test_tuning_keeps_the_other_settings_and_the_kernel_given():
 def test_the_inverse_mass_makes_all_widths_alike():
     """Exact variances, which the same number of moves with equal masses does not reach."""
     squares = {f"x{i}": (lambda x, i=i: x[:, i].square()) for i in range(3)}
-    settings = {"n_steps": 400, "n_burn_in": 50, "observables": squares, "rng": 3}
+    settings = {"n_steps": 300, "n_burn_in": 50, "observables": squares, "rng": 3}
     kernel = HMC(step_size=0.4, n_leapfrog=4, inverse_mass=WIDTHS.square())
     chain = run_chains(kernel, stretched, torch.zeros(50, 3), **settings)
     pulls = [chain.measure(f"x{i}").pull(float(WIDTHS[i] ** 2)) for i in range(3)]

@@ -20,7 +20,7 @@ from physgen.mcmc import (
 )
 from physgen.random import GeneratorRandom, PhiloxRandom
 
-N_CHAINS = 8_000
+N_CHAINS = 5_000
 STATES = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=9))).view(-1, 3, 3)
 MEAN = torch.tensor([0.5, -0.3])
 COVARIANCE = torch.tensor([[1.0, 0.6], [0.6, 0.8]])
