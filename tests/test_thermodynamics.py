@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import physgen as pg
 from physgen.mcmc import ChainTooShortError
@@ -26,6 +27,9 @@ from physgen.thermodynamics import (
     correlation_length,
     magnetization_moment,
     mean_energy,
+    plot_curve,
+    plot_lattice,
+    plot_pulls,
     specific_heat,
     structure_factor,
     structure_factor_grid,
@@ -487,3 +491,42 @@ def test_many_lattices_need_bounded_memory():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 150e6  # float64 copies of the spins would be 197 MB
+
+
+# ---------------------------------------------------------------- figures
+
+
+def test_curves_are_drawn_with_their_errors(events):
+    table = thermodynamics(events, independent=True)
+    ax = Figure().subplots()
+    assert plot_curve(ax, table.energy_per_site, x=table.temperature, label="L = 8") is ax
+    points, _, (bars,) = ax.containers[0]
+    assert list(points.get_xdata()) == list(table.temperature)
+    assert list(points.get_ydata()) == list(table.energy_per_site.value)
+    lengths = [np.ptp(segment[:, 1]) for segment in bars.get_segments()]
+    assert lengths == pytest.approx(2 * table.energy_per_site.std_error)
+    assert ax.containers[0].get_label() == "L = 8"
+    assert list(plot_curve(Figure().subplots(), table.m2).lines[0].get_xdata()) == [0.3, 0.44, 0.6]
+
+
+def test_pulls_are_drawn_over_two_bands():
+    ax = Figure().subplots()
+    for pulls in ([0.5, -6.0, np.nan], [1.0, 2.0, 0.0]):
+        assert plot_pulls(ax, [1, 2, 3], np.array(pulls)) is ax
+    assert len(ax.patches) == 2
+    low, high = ax.get_ylim()
+    assert low == -high == pytest.approx(-6.9)
+    assert ax.get_ylabel() == "pull"
+    assert plot_pulls(Figure().subplots(), [1], np.array([0.1])).get_ylim() == (-3.5, 3.5)
+
+
+def test_a_lattice_is_drawn_as_it_is():
+    spins = np.array([[1, -1], [-1, -1], [1, 1]])
+    ax = plot_lattice(Figure().subplots(), spins, title="T = 2")
+    image = ax.images[0]
+    assert np.array_equal(image.get_array(), spins)
+    assert image.to_rgba(spins)[0, 1, :3].min() == 1  # down is white
+    assert ax.get_title() == "T = 2"
+    assert list(ax.get_xticks()) == []
+    with pytest.raises(ValueError, match=r"one lattice of shape .* take one: spins\[0\]"):
+        plot_lattice(Figure().subplots(), spins[None])

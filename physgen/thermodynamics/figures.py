@@ -49,8 +49,6 @@ def plot_curve(
         ms=3,
         lw=0.9,
         color=color,
-        mec="white",
-        mew=0.3,
         label=label,
         zorder=3,
     )
@@ -65,7 +63,6 @@ def plot_pulls(
     label: str | None = None,
     color: str = "#0072B2",
     marker: str = "o",
-    filled: bool = True,
 ) -> Axes:
     """Draw deviations from exact values in standard errors, over bands of 1 and 2.
 
@@ -77,7 +74,7 @@ def plot_pulls(
         Abscissa.
     pulls : array of shape (n,)
         Of :meth:`Curve.pulls`; NaN is not drawn.
-    label, color, marker, filled
+    label, color, marker
         Of the points.
     """
     if not ax.patches:
@@ -85,18 +82,9 @@ def plot_pulls(
             ax.axhspan(-half, half, color="#9DB7CB", alpha=0.3, lw=0)
         ax.axhline(0, color="#5b6875", lw=0.6)
         ax.set_ylabel("pull")
-    ax.plot(
-        np.asarray(x),
-        pulls,
-        marker,
-        ms=3,
-        color=color,
-        mfc=color if filled else "none",
-        mew=0.7,
-        label=label,
-    )
-    reach = np.nanmax(np.abs(pulls), initial=0.0)
-    half_height = max(3.5, abs(ax.get_ylim()[1]) if len(ax.lines) > 2 else 0.0, 1.1 * reach)
+    ax.plot(np.asarray(x), pulls, marker, ms=3, color=color, label=label)
+    largest = max(np.nanmax(np.abs(line.get_ydata()), initial=0.0) for line in ax.lines)
+    half_height = max(3.5, 1.15 * largest)
     ax.set_ylim(-half_height, half_height)
     return ax
 
