@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from physgen.simulators import Ising2D
-from physgen.simulators.ising_cuda import check_device, lanes_for, waves
+from physgen.simulators.ising_cuda import CudaFarm, check_device, lanes_for, waves
 from physgen.simulators.lattice import cubic, square, triangular
+from physgen.simulators.spin_model import SpinModel
 
 LATTICES = [
     square((4, 6)),
@@ -80,6 +81,14 @@ def test_a_device_beyond_the_last_and_a_missing_triton(monkeypatch):
         check_device("cuda:1")
 
 
+@pytest.mark.parametrize("n_lanes", [0, 96, 1 << 24])
+def test_a_number_of_lattices_that_does_not_fit_is_refused(n_lanes):
+    pytest.importorskip("triton")
+    beta = np.broadcast_to(0.4, n_lanes)
+    with pytest.raises(ValueError, match=f"multiple of 64 of at most 8388608, got {n_lanes}"):
+        CudaFarm(SpinModel(square((4, 4))), beta, "metropolis", beta[:, None], 1)
+
+
 def test_a_farm_has_a_power_of_two_of_lattices_and_is_bounded_in_memory():
     for n_sites in (4, 1000, 4096, 10**5, 10**7):
         n_lanes = lanes_for(n_sites)
@@ -103,7 +112,7 @@ def test_the_simulator_does_not_import_triton():
 def test_the_logic_under_the_interpreter():
     """A process of its own: the interpreter must be chosen before Triton is imported."""
     pytest.importorskip("triton")
-    suite = Path(__file__).with_name("interpreted_ising_cuda.py")
+    suite = Path(__file__).with_name("ising_cuda_suite.py")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(suite)],
         env={**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},

@@ -30,6 +30,8 @@ from physgen.simulators.spin_model import Rule, SpinModel, flip_probabilities, o
 __all__ = ["CudaFarm", "check_device", "lanes_for", "waves"]
 
 _MOST_LANES = 1 << 15
+# a launch has at most 65,535 rows of programs
+_LIMIT = 1 << 23
 _FARM_BYTES = 1 << 26
 # lattices that are packed, or whose probabilities are cut into bits, at once: the temporary
 # arrays stay in the cache
@@ -120,7 +122,7 @@ class CudaFarm:
     ----------
     model : SpinModel
     beta : array of shape (n_lanes,)
-        Inverse temperature of each lattice; n_lanes must be a multiple of 64.
+        Inverse temperature of each lattice; n_lanes must be a multiple of 64, at most 2^23.
     rule : {"metropolis", "heat_bath"}
     start : int8 array of shape (n_lanes, n_sites)
         Spins to start from.
@@ -128,6 +130,11 @@ class CudaFarm:
     device : str, default "cuda"
     tile : (int, int), default (32, 4)
         Words (a power of 2) and sites of one program; a matter of speed alone.
+
+    Raises
+    ------
+    ValueError
+        If n_lanes is no such number.
     """
 
     def __init__(
@@ -143,8 +150,10 @@ class CudaFarm:
     ) -> None:
         from physgen.simulators import ising_cuda_kernels
 
-        if len(beta) % 64 or len(beta) == 0:
-            raise ValueError(f"the lattices must be a multiple of 64, got {len(beta)}")
+        if len(beta) % 64 or not 0 < len(beta) <= _LIMIT:
+            raise ValueError(
+                f"n_lanes must be a multiple of 64 of at most {_LIMIT}, got {len(beta)}"
+            )
         lattice = model.lattice
         degrees, group = np.unique(lattice.degree, return_inverse=True)
         probability = flip_probabilities(model, beta, rule, degrees)

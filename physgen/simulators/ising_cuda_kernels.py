@@ -34,11 +34,11 @@ __all__ = ["count", "move", "unpack"]
 
 # draws, of four bits each, until U and p are compared to 2^-64
 _N_DRAWS = tl.constexpr(16)
-# of 1,024 lattices one is all but surely undecided after 8 levels, and one in four times after 12
+# of 1,024 lattices some are all but surely undecided after 8 bits, and seldom after 12
 _UNCHECKED = tl.constexpr(3)
 
 
-@triton.jit(do_not_specialize=["sweep"])
+@triton.jit(do_not_specialize=["sweep", "n_wave"])
 def move(
     words: tl.tensor,
     neighbors: tl.tensor,

@@ -1,7 +1,10 @@
-"""The GPU farm under Triton's interpreter; run by test_ising_cuda.py, with TRITON_INTERPRET=1.
+"""The bit-coded farm of Triton kernels against sequential moves and exact laws.
 
-Not collected by name: the variable must be set before Triton is imported.
+Run by test_ising_cuda.py in Triton's interpreter, with TRITON_INTERPRET=1, and by test_gpu.py on
+a GPU. Not collected by name: the variable must be set before Triton is imported.
 """
+
+import os
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from physgen.simulators.lattice import cubic, square, triangular
 from physgen.simulators.spin_model import SpinModel, flip_probabilities
 
 SEED = (3 << 40) + 17
+DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 
 
 def random_spins(n_lanes, n_sites):
@@ -30,9 +34,8 @@ def random_spins(n_lanes, n_sites):
 
 
 def farm(model, beta, rule, start, *, seed=SEED, tile=None):
-    return CudaFarm(
-        model, beta, rule, start, seed, device="cpu", tile=tile or (max(2, len(beta) // 32), 16)
-    )
+    tile = tile or (max(2, len(beta) // 32), 16)
+    return CudaFarm(model, beta, rule, start, seed, device=DEVICE, tile=tile)
 
 
 # ---------------------------------------------------------------- the move itself
@@ -172,7 +175,8 @@ def test_the_simulator_runs_on_the_device(monkeypatch):
 
 
 class _Here(CudaFarm):
-    """Ignores the device asked for."""
+    """Lives where this suite runs, whatever was asked for."""
 
     def __init__(self, *args, device):
-        super().__init__(*args, device="cpu", tile=(2, 16))
+        assert device == "cuda"
+        super().__init__(*args, device=DEVICE, tile=(2, 16))
