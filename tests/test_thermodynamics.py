@@ -179,6 +179,16 @@ def test_errors_of_weighted_events_cover_and_weights_matter(name):
     assert abs(pulls_of(average, exact, ignored).mean()) > 3
 
 
+def test_errors_of_weighted_chains_know_both():
+    index = draw((1000, 150, 4), np.random.default_rng(4), stay=0.6, beta=HOTTER)
+    weights = np.exp(-(CRITICAL_BETA - HOTTER) * states().energy[index])
+    samples = [(index[:, i], weights[:, i]) for i in range(150)]
+    for name in ("energy", "specific_heat", "u4"):
+        assert_standard_normal(pulls_of(AVERAGES[name], exact_values()[name], samples))
+    naive = pulls_of(AVERAGES["energy"], exact_values()["energy"], samples, independent=True)
+    assert naive.std() == pytest.approx(2, abs=0.5)
+
+
 def test_weights_of_both_signs():
     """Events of weight -1 take away what as many of weight +1 put in beside the law."""
     samples = []
@@ -231,7 +241,7 @@ def test_correlations_of_a_ring_with_their_errors():
     t = np.tanh(0.6)
     factor = (1 - t**2) / (1 - 2 * t * np.cos(k) + t**2) * (1 - t**12) / (1 + t**12)
     pulls = []
-    for seed in range(150):
+    for seed in range(100):
         spins = IsingRing(n_spins=12)(1000, {"beta": 0.6}, rng=seed)["spins"]
         pulls.append(
             np.append(
