@@ -167,7 +167,16 @@ class SpinSimulator(ABC):
         return self._times(_checked_beta(np.size(beta), {"beta": beta}, type(self).__name__))[0]
 
     def energy(self, spins: np.ndarray) -> np.ndarray:
-        """Energies of configurations (n_events, *sides), extensive, float64 (n_events,)."""
+        """Energies of configurations, extensive, in units of J.
+
+        Parameters
+        ----------
+        spins : array of shape (n_events, ...) with as many spins per event as the lattice
+
+        Returns
+        -------
+        array of shape (n_events,), float64
+        """
         lattice = self.model.lattice
         s = np.asarray(spins, dtype=np.int8).reshape(-1, lattice.n_sites)
         antiparallel = np.zeros(len(s))
