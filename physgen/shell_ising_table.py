@@ -84,14 +84,7 @@ def table(tally: Tally, times: "Thermalization") -> Table:
     exact = tally.exact_energy()
     m = tally.abs_magnetization()
     columns = [name for name in _COLUMNS if exact is not None or name not in ("exact", "pull")]
-    shown = Table(
-        *columns,
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-        pad_edge=False,
-        collapse_padding=True,
-        show_edge=False,
-    )
+    shown = Table(*columns, box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for column in shown.columns:
         column.justify, column.no_wrap = "right", True
     for k, beta in enumerate(tally.betas):

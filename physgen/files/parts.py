@@ -77,11 +77,15 @@ def write_stream(
 
     Examples
     --------
+    >>> import tempfile
+    >>> import numpy as np
     >>> def pieces(start):
     ...     for first in range(start, 10, 4):
     ...         yield Events.from_dict({"x": np.arange(first, min(first + 4, 10))})
-    >>> write_stream(tmp_path / "x.h5", pieces, 10, {"what": "numbers"})
-    >>> read_events(tmp_path / "x.h5")["x"]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "x.h5")
+    ...     write_stream(path, pieces, 10, {"what": "numbers"})
+    ...     read_events(path)["x"]
     array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     """
     check_stream_target(path)
@@ -192,8 +196,7 @@ def _agree(folder: Path, path: str | os.PathLike[str], request: dict[str, Any]) 
     wanted = json.loads(json.dumps(request))
     file = folder / _REQUEST
     if not (file.exists() and _spans(folder)):
-        for span in _spans(folder):  # of a file that was finished
-            _part(folder, *span).unlink()
+        _forget(folder)
         with atomic_path(file) as temporary:
             temporary.write_text(json.dumps(wanted, indent=1))
         return
@@ -313,7 +316,7 @@ def _try(form: Format, folder: Path, events: Events) -> None:
 
 
 def _join(form: Format, folder: Path, target: Path) -> None:
-    """Make the target of the parts, then forget them, the request first."""
+    """Make the target of the parts, then forget them."""
     parts = [_part(folder, *span) for span in _spans(folder)]
     whole = folder / f"whole{target.suffix}"
     if form.name == "ROOT":
@@ -328,5 +331,11 @@ def _join(form: Format, folder: Path, target: Path) -> None:
         os.fsync(file.fileno())
     with atomic_path(target) as temporary:
         whole.replace(temporary)
-    for path in (folder / _REQUEST, *parts):
-        path.unlink()
+    _forget(folder)
+
+
+def _forget(folder: Path) -> None:
+    """Remove the parts, after the request: parts without one are known as leftovers."""
+    (folder / _REQUEST).unlink(missing_ok=True)
+    for span in _spans(folder):
+        _part(folder, *span).unlink()

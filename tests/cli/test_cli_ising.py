@@ -1,0 +1,252 @@
+"""``physgen simulate ising`` as a user types it: streams, stops, goes on, and sums up."""
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import physgen as pg
+from physgen import shell_ising
+from physgen.cli import main
+from physgen.files.parts import n_safe_events, parts_folder
+from physgen.shell_ising_table import Tally, table
+from physgen.simulators import Ising2D
+from physgen.simulators.ising_exact import torus
+
+QUICK = "--n-burn-in 50 --spacing 10"
+COMMAND = [sys.executable, "-m", "physgen", "simulate", "ising"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def rows_of(text):
+    """Cells of the table, as numbers."""
+    lines = text.replace(" ± ", " ").splitlines()
+    found = [re.findall(r"[-+]?[\d,]*\.?\d+(?:e-\d+)?", line) for line in lines[2:-1]]
+    return [[float(cell.replace(",", "")) for cell in row] for row in found]
+
+
+def test_the_call_of_the_readme(tmp_path, capsys):
+    """A grid of temperatures, each with its share, its energy right and its times reported."""
+    path = tmp_path / "ising.h5"
+    line = f"simulate ising --side 8 --beta 0.3:0.6:4 -n 10001 --observables energy -o {path}"
+    assert main(line.split()) == 0
+    out, err = capsys.readouterr()
+    events = pg.read_events(path)
+    assert events.schema.names == ("spins", "beta", "energy")
+    values, counts = np.unique(events["beta"], return_counts=True)
+    np.testing.assert_allclose(values, [0.3, 0.4, 0.5, 0.6])
+    assert counts.tolist() == [2501, 2500, 2500, 2500]
+    assert (np.diff(events["beta"]) >= 0).all()
+    exact = torus(8, values).energy / 64
+    rows = rows_of(out)
+    assert len(rows) == 4
+    for k, (beta, n, energy, error, shown, pull, m, tau, burn_in, spacing) in enumerate(rows):
+        mine = events[events["beta"] == values[k]]
+        assert (beta, n) == (round(values[k], 6), counts[k])
+        assert energy == pytest.approx(mine["energy"].mean() / 64, abs=error / 5)
+        assert error == pytest.approx(mine["energy"].std() / 64 / np.sqrt(n), rel=0.06)
+        assert m == pytest.approx(abs(mine["spins"].mean(axis=(1, 2))).mean(), abs=1e-4)
+        assert shown == pytest.approx(exact[k], abs=1e-6)
+        assert abs(pull) < 4
+        assert 0 < tau < spacing < burn_in
+    assert "10,001 events" in out
+    assert "events/s" in out
+    assert "flips/ns" in out
+    assert "sweeps of burn-in" in err
+    assert "100 %" in err
+
+
+def test_the_file_is_the_python_call(tmp_path):
+    path = tmp_path / "a.root"
+    line = f"simulate ising --side 4x6 --temperature 2,2.5 {QUICK} -n 500 --seed 5 -o {path}"
+    assert main(line.split()) == 0
+    beta = np.repeat(np.unique(1 / np.array([2, 2.5])), 250)
+    ising = Ising2D((4, 6), n_burn_in=50, spacing=10)
+    expected = ising(500, {"beta": beta}, rng=5)
+    found = pg.read_events(path)
+    assert found.schema == expected.schema
+    assert found["spins"].dtype == np.int8
+    np.testing.assert_array_equal(found["spins"], expected["spins"])
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "has_exact"),
+    [
+        ("--side 4x4x6", (4, 4, 6), False),
+        ("--side 6 --lattice triangular", (6, 6), False),
+        ("--side 6 --boundary open", (6, 6), False),
+        ("--side 6 --field 0.1", (6, 6), False),
+        ("--side 6 --coupling -1", (6, 6), True),
+        ("--side 5 --coupling -1", (5, 5), False),
+        ("--side 6 --algorithm swendsen-wang", (6, 6), True),
+    ],
+)
+def test_exact_values_stand_where_they_are_known(tmp_path, capsys, options, shape, has_exact):
+    path = tmp_path / "a.h5"
+    assert main(f"simulate ising {options} --beta 0.3 -n 2000 -o {path}".split()) == 0
+    out = capsys.readouterr().out
+    assert pg.describe(path).schema["spins"].shape == shape
+    assert ("pull" in out.splitlines()[0]) == has_exact
+    if has_exact:
+        assert abs(rows_of(out)[0][5]) < 4
+    # a cluster flip is no single flip
+    assert ("flips/ns" in out) == ("swendsen" not in options)
+
+
+def test_the_table_fits_80_columns_and_notices_a_wrong_model():
+    ising = Ising2D(16, coupling=1.05)
+    betas = np.array([0.3, 0.4375])
+    tally = Tally(Ising2D(16), betas)
+    for events in ising.stream(8000, {"beta": np.repeat(betas, 4000)}, rng=1):
+        tally.add(events)
+    screen = Console(file=io.StringIO(), width=80)
+    screen.print(table(tally, ising.thermalization(betas)))
+    text = screen.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert all(row[5] < -4 for row in rows_of(text + "\n"))
+
+
+def started(path, line):
+    """The command in a process of its own, once it has written events."""
+    process = subprocess.Popen(
+        [*COMMAND, *line.split(), "-o", str(path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    before = n_safe_events(path)
+    while n_safe_events(path) == before and process.poll() is None:
+        time.sleep(0.01)
+    return process
+
+
+def test_killed_and_interrupted_it_goes_on_with_the_same_events(tmp_path, capsys):
+    path = tmp_path / "ising.h5"
+    line = "--side 8 --beta 0.4 -n 200000 --seed 3 --n-burn-in 200 --spacing 100"
+    process = started(path, line)
+    process.kill()
+    process.communicate()
+    killed_at = n_safe_events(path)
+    process = started(path, line)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    stopped_at = n_safe_events(path)
+    assert process.returncode == 130
+    assert out == ""
+    assert f"going on after {killed_at:,} events" in err
+    assert f"stopped: {stopped_at:,} of 200,000 events are safe in" in err
+    assert "the same command goes on from there" in err
+    assert 0 < killed_at < stopped_at < 200_000
+    whole = Ising2D(8, n_burn_in=200, spacing=100)(200_000, {"beta": 0.4}, rng=3)
+    for part in parts_folder(path).glob("0*.h5"):
+        first, stop = map(int, part.stem.split("-"))
+        np.testing.assert_array_equal(pg.read_events(part)["spins"], whole["spins"][first:stop])
+
+    other = line.replace("seed 3", "seed 4")
+    assert main(["simulate", "ising", *other.split(), "-o", str(path)]) == 1
+    assert "seed was 3 and is 4" in capsys.readouterr().err
+    assert main(["simulate", "ising", *line.split(), "--threads", "2", "-o", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert rows_of(out)[0][1] == 200_000
+    found = pg.read_events(path)
+    assert found.schema == whole.schema
+    np.testing.assert_array_equal(found["spins"], whole["spins"])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["ising.h5"]
+
+
+def test_stopped_before_anything_was_written(tmp_path, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shell_ising, "write_stream", interrupted)
+    line = f"simulate ising --side 4 --beta 0.4 -n 100 -o {tmp_path / 'a.h5'}"
+    assert main(line.split()) == 130
+    assert "stopped before the first events were written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--beta -0.3", "0 or more and finite, got -0.3"),
+        ("--beta=nan", "got nan"),
+        ("--beta 0.3:0.6", "cannot read --beta '0.3:0.6'; write a number"),
+        ("--beta a:b:c", "cannot read --beta 'a:b:c'; write a number"),
+        ("--beta 0.3:0.6:1", "2 to 10,000 values"),
+        ("--beta 0.3:0.6:1000000000", "2 to 10,000 values"),
+        ("--beta 0.3,,0.4", "cannot read"),
+        ("--temperature 0", "above 0, got 0"),
+        ("--temperature 2,nan", "above 0, got nan"),
+        ("--temperature 2 --beta 0.4", "both were given"),
+        ("", "neither was given"),
+        ("--beta 0.4 -n 0", "1 or more, got 0"),
+        ("--beta 0.3:0.6:13", "n_events must be 13, the number of temperatures, or more, got 9"),
+        ("--beta 0.4 --side 1", "2 or more, got (1, 1)"),
+        ("--beta 0.4 --side 3y4", "write 32, 24x32 or 8x8x8"),
+        ("--beta 0.4 --side 2x2x2x2", "write 32, 24x32 or 8x8x8"),
+        ("--beta 0.4 --side 4x4x4 --lattice triangular", "--side gave 3"),
+        ("--beta 0.4 --algorithm wolf", "did you mean 'wolff'"),
+        ("--beta 0.4 --algorithm wolff --field 1", "use algorithm='metropolis'"),
+        ("--beta 0.4 --observables enrgy", "did you mean 'energy'"),
+        ("--beta 0.4 --n-burn-in 10", "go together"),
+        ("--beta 0.4 -o no/a.h5", "there is no folder"),
+        ("--beta 0.4 -o a.txt", "does not know the format"),
+        ("--beta 0.4 -o a-idx3-ubyte", "piece by piece"),
+    ],
+)
+def test_errors_come_before_the_simulation(options, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given = options.split()
+    rest = [*([] if "-n" in given else ["-n", "9"]), *([] if "-o" in given else ["-o", "a.h5"])]
+    assert main(["simulate", "ising", *given, *rest]) == 1
+    out, err = capsys.readouterr()
+    assert words in err
+    assert len(err.splitlines()) <= 2
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_choices_are_checked_by_the_command_line(capsys):
+    line = "simulate ising --beta 0.4 --boundary shut -n 9 -o a.h5"
+    assert main(line.split()) == 2
+    assert "periodic" in capsys.readouterr().err
+
+
+def test_the_help_has_the_example_and_needs_no_numba():
+    code = (
+        "import sys; from physgen.cli import main; main(['simulate', 'ising', '--help']);"
+        "print('numba' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
+    assert "physgen simulate ising --side 32 --beta 0.3:0.6:13 -n 100000" in " ".join(
+        done.stdout.split()
+    )
+    assert done.stderr == "False\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit elsewhere")
+def test_memory_is_that_of_a_chunk():
+    """Twelve chunks of 16 MB take no more than three; collected they would take 144 MB more."""
+    code = (
+        "import resource, sys, tempfile; from physgen.cli import main\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    for n in (3, 12):\n"
+        "        line = f'simulate ising --side 32 --beta 1 -n {n * 16384} --n-burn-in 0 '\n"
+        "        line += f'--spacing 1 -o {folder}/a.h5'\n"
+        "        assert main(line.split()) == 0\n"
+        "        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
+    few, many = (int(line) / 1024 for line in done.stderr.splitlines() if line.isdigit())
+    assert many - few < 60
+    assert many < 1000
