@@ -73,7 +73,7 @@ def long_enough(run: Run, seconds: float) -> int:
 
 def fresh(code: str) -> dict[str, float]:
     """Run code that leaves ``result`` in an interpreter that has done nothing yet."""
-    program = f"import json, resource, time\n{code}\nprint(json.dumps(result))"
+    program = f"import json, time\n{code}\nprint(json.dumps(result))"
     done = subprocess.run(
         [sys.executable, "-c", program],
         stdout=subprocess.PIPE,
