@@ -214,10 +214,11 @@ def derived_seed(seed: int, *path: int) -> int:
 
     Examples
     --------
-    >>> derived_seed(1, 0) == derived_seed(1, 0), derived_seed(1, 0) == derived_seed(1, 1)
+    >>> derived_seed(1, 0) == derived_seed(1, 0), derived_seed(1, 0) == derived_seed(1, 0, 0)
     (True, False)
     """
-    sequence = np.random.SeedSequence([seed, *path])
+    # a list of all numbers would not do: SeedSequence takes [1, 2] and [1, 2, 0] for the same
+    sequence = np.random.SeedSequence(seed, spawn_key=path)
     return int(sequence.generate_state(1, np.uint64)[0])
 
 

@@ -52,6 +52,7 @@ def ising(
     spacing: int | None = None,
     observables: str | None = None,
     n_threads: Annotated[int, Parameter(name=["--n-threads", "--threads"])] = 1,
+    device: str = "cpu",
     seed: int = 0,
 ) -> int:
     """Draw independent configurations of the Ising model in two or three dimensions.
@@ -90,6 +91,8 @@ def ising(
         Columns to add: energy, magnetization, or both with a comma.
     n_threads
         The configurations do not depend on it.
+    device
+        cpu, or cuda for metropolis and heat-bath.
     seed
         The same seed gives the same configurations.
     """
@@ -107,6 +110,7 @@ def ising(
         spacing=spacing,
         observables=tuple(name.strip() for name in (observables or "").split(",") if name.strip()),
         n_threads=n_threads,
+        device=device,
     )
     check_stream_target(output)
     return _run(simulator, np.repeat(betas, shares), betas, output, seed)
@@ -118,7 +122,7 @@ def _run(
     with stderr.status("measuring how long chains must run"):
         times = simulator.thermalization(betas)
     _say(f"sampling: {times.in_words()}")
-    meter = _Meter(times, simulator.model.lattice.n_sites)
+    meter = _Meter(simulator, times)
     tally = Tally(simulator, betas)
 
     try:
@@ -185,16 +189,18 @@ def _request(simulator: "SpinSimulator", betas: np.ndarray, seed: int) -> dict[s
 class _Meter:
     """Events and spin updates of this run, from its start."""
 
-    def __init__(self, times: "Thermalization", n_sites: int) -> None:
+    def __init__(self, simulator: "SpinSimulator", times: "Thermalization") -> None:
         self._times = times
-        self._n_sites = n_sites
+        self._n_sites = simulator.model.lattice.n_sites
+        self._n_lanes = simulator.n_lanes(times.algorithm)
         self._start = time.perf_counter()
         self._n_events = 0
         self._n_updates = 0
 
     def add(self, events: Events) -> None:
         self._n_events += len(events)
-        self._n_updates += self._n_sites * _n_lattice_sweeps(self._times, events["beta"])
+        n_sweeps = _n_lattice_sweeps(self._times, self._n_lanes, events["beta"])
+        self._n_updates += self._n_sites * n_sweeps
 
     def rates(self) -> str:
         """Events per second and flips per nanosecond."""
@@ -213,20 +219,18 @@ class _Meter:
         return f"{self.rates()}  {minutes}:{rest:02} left"
 
 
-def _n_lattice_sweeps(times: "Thermalization", beta: np.ndarray) -> int:
+def _n_lattice_sweeps(times: "Thermalization", n_lanes: int, beta: np.ndarray) -> int:
     """Sweeps times lattices that a chunk took, burn-in included; 0 for moves of other kinds."""
-    from physgen.simulators.farms import BitFarm
-
     if times.algorithm not in ("metropolis", "heat_bath"):
         return 0
     n_sweeps = 0
     values, counts = np.unique(beta, return_counts=True)
-    for first in range(0, len(values), BitFarm.n_lanes):
-        farm = slice(first, first + BitFarm.n_lanes)
-        share = BitFarm.n_lanes // len(values[farm])
+    for first in range(0, len(values), n_lanes):
+        farm = slice(first, first + n_lanes)
+        share = n_lanes // len(values[farm])
         n_burn_in, spacing = times.slowest(values[farm][0], values[farm][-1])
         n_sweeps += n_burn_in + spacing * (-(-int(counts[farm].max()) // share) - 1)
-    return n_sweeps * BitFarm.n_lanes
+    return n_sweeps * n_lanes
 
 
 @contextmanager

@@ -108,6 +108,8 @@ def test_all_states_of_a_small_lattice_have_their_probability(algorithm):
         Ising2D(4, boundary="open", algorithm="metropolis"),
         Ising2D(4, boundary="open", algorithm="wolff"),
         Ising2D((3, 5), algorithm="metropolis"),
+        Ising2D(2, algorithm="metropolis"),
+        Ising2D((2, 4), algorithm="metropolis"),
         Ising2D((2, 4), algorithm="heat_bath"),
         Ising2D(4, field=0.2, algorithm="metropolis"),
         Ising2D(4, field=-0.2, algorithm="heat_bath", boundary="open"),
@@ -126,6 +128,22 @@ def test_all_states_of_a_small_lattice_have_their_probability(algorithm):
 )
 def test_other_models_have_their_own_law(simulator):
     assert state_p_value(simulator, 0.3, 40_000, seed=4) > 1e-3
+
+
+def test_states_in_which_every_flip_is_free_are_left_and_entered():
+    """Half of the neighbors of every spin antiparallel: a closed set, were free flips certain."""
+    simulator = Ising2D(4, algorithm="metropolis")
+    everything = np.arange(1 << 16)[:, None] >> np.arange(16) & 1
+    spins = (2 * everything - 1).reshape(-1, 4, 4)
+    neighbors = sum(np.roll(spins, d, axis) for d in (-1, 1) for axis in (1, 2))
+    trapped = (neighbors == 0).all(axis=(1, 2))
+    assert trapped.sum() > 1
+    _, probability = enumerated(simulator, 0.2, 16)
+    expected = probability[trapped].sum() * 400_000
+    made = simulator(400_000, {"beta": 0.2}, rng=8)["spins"].reshape(-1, 16) > 0
+    n_trapped = trapped[made @ (1 << np.arange(16))].sum()
+    assert expected > 50
+    assert abs(n_trapped - expected) < 4 * math.sqrt(expected)
 
 
 @pytest.mark.parametrize("n_betas", [3, 40, 3000])

@@ -23,7 +23,7 @@ from physgen.simulators.spin_model import (
 )
 from physgen.simulators.xoshiro import seed_states
 
-__all__ = ["BitFarm", "Farm", "SwendsenWangFarm", "WolffFarm", "starting_spins"]
+__all__ = ["BitFarm", "Farm", "SwendsenWangFarm", "WolffFarm", "measured", "starting_spins"]
 
 # Swendsen-Wang sweeps given to a hot start in the ordered phase: each merges two stripes with
 # probability 1/2, while local moves need of the order of L^3 sweeps to dissolve them
@@ -135,7 +135,7 @@ class SwendsenWangFarm:
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
         """Energies and order parameters of shape (n_lanes,)."""
-        return _measured(self._model, self._spins)
+        return measured(self._model, self._spins)
 
     def spins(self) -> np.ndarray:
         """Configurations, int8 of shape (n_lanes, n_sites)."""
@@ -175,7 +175,7 @@ class WolffFarm:
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
         """Energies and order parameters of shape (n_lanes,)."""
-        return _measured(self._model, self._spins)
+        return measured(self._model, self._spins)
 
     def spins(self) -> np.ndarray:
         """Configurations, int8 of shape (n_lanes, n_sites)."""
@@ -195,7 +195,8 @@ def _clusters_per_sweep(model: SpinModel, coupling: np.ndarray) -> np.ndarray:
     return np.maximum(1, np.round(lattice.n_sites / size)).astype(np.int64)
 
 
-def _measured(model: SpinModel, spins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def measured(model: SpinModel, spins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Energies and order parameters of configurations, int8 of shape (n, n_sites)."""
     lattice = model.lattice
     minus_bonds, total = clusters.energies_and_magnetizations(spins, lattice.neighbors)
     # behind an open side a site is its own neighbor, a bond that is never antiparallel

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from physgen.simulators.checks import check_name
 from physgen.simulators.lattice import Boundary, cubic, square, triangular
 from physgen.simulators.spin_model import SpinModel
-from physgen.simulators.spin_simulator import SpinSimulator, check_name
+from physgen.simulators.spin_simulator import SpinSimulator
 
 __all__ = ["Ising2D", "Ising3D"]
 
@@ -50,6 +51,9 @@ class Ising2D(SpinSimulator):
         Columns to add: energy (extensive), magnetization per spin.
     n_threads : int, default 1
         Threads over chunks of events; the events do not depend on it.
+    device : str, default "cpu"
+        ``"cuda"`` moves up to 32,768 lattices at once by Metropolis or the heat bath (needs
+        Triton, which comes with torch's CUDA builds). A seed gives other events than on the CPU.
 
     Raises
     ------

@@ -11,9 +11,10 @@ chunk too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from threading import Event
 
 import numpy as np
 
@@ -26,6 +27,7 @@ __all__ = ["Sampler", "chunk_size"]
 
 _CHUNK_BYTES = 1 << 26
 _MAX_CHUNK = 1 << 14
+_SLICE = 32
 
 
 def chunk_size(n_sites: int, n_lanes: int) -> int:
@@ -68,16 +70,26 @@ class Sampler:
         """
         size = chunk_size(self.model.lattice.n_sites, self.n_lanes)
         numbers = iter(range(start // size, -(-len(self.beta) // size)))
+        stop = Event()
         with ThreadPoolExecutor(n_threads) as pool:
-            waiting = [(c, pool.submit(self._chunk, c, size)) for c in islice(numbers, n_threads)]
-            while waiting:
-                c, future = waiting.pop(0)
-                spins = future.result()
-                waiting += [(n, pool.submit(self._chunk, n, size)) for n in islice(numbers, 1)]
-                skipped = max(0, start - c * size)
-                yield c * size + skipped, spins[skipped:]
 
-    def _chunk(self, number: int, size: int) -> np.ndarray:
+            def submit(n_chunks: int) -> list[tuple[int, Future[np.ndarray]]]:
+                chosen = islice(numbers, n_chunks)
+                return [(c, pool.submit(self._chunk, c, size, stop)) for c in chosen]
+
+            try:
+                waiting = submit(n_threads)
+                while waiting:
+                    number, future = waiting.pop(0)
+                    spins = future.result()
+                    waiting += submit(1)
+                    skipped = max(0, start - number * size)
+                    yield number * size + skipped, spins[skipped:]
+            finally:
+                # the pool waits for its threads, which may have minutes to go
+                stop.set()
+
+    def _chunk(self, number: int, size: int, stop: Event) -> np.ndarray:
         beta = self.beta[number * size : (number + 1) * size]
         values = np.unique(beta) if self.rungs is None else self.rungs
         group = np.searchsorted(values, beta)
@@ -87,7 +99,7 @@ class Sampler:
             seed = derived_seed(self.seed, number, first)
             chosen = values[first : first + per_farm]
             wanted = [np.flatnonzero(group == k) for k in range(first, first + len(chosen))]
-            self._fill(spins, chosen, wanted, seed)
+            self._fill(spins, chosen, wanted, seed, stop)
         if not self.model.field:
             # both signs have the same weight: an exact move that no local algorithm makes
             flipped = random_bits(derived_seed(self.seed, number), (size, 1))[: len(spins)]
@@ -95,7 +107,12 @@ class Sampler:
         return spins
 
     def _fill(
-        self, spins: np.ndarray, values: np.ndarray, wanted: list[np.ndarray], seed: int
+        self,
+        spins: np.ndarray,
+        values: np.ndarray,
+        wanted: list[np.ndarray],
+        seed: int,
+        stop: Event,
     ) -> None:
         """Run one farm until every group of events has its configurations."""
         share = self.n_lanes // len(values)
@@ -103,12 +120,22 @@ class Sampler:
         lane_group = np.minimum(np.arange(self.n_lanes) // share, len(values) - 1)
         farm = self.make_farm(values[lane_group], seed)
         n_burn_in, spacing = self.times.slowest(values[0], values[-1])
-        farm.sweep(n_burn_in)
+        _sweep(farm, n_burn_in, stop)
         n_rounds = max(-(-len(events) // share) for events in wanted)
         for k in range(n_rounds):
             if k:
-                farm.sweep(spacing)
+                _sweep(farm, spacing, stop)
+            if stop.is_set():
+                return
             now = farm.spins()
             for g, events in enumerate(wanted):
                 turn = events[k * share : (k + 1) * share]
                 spins[turn] = now[g * share : g * share + len(turn)]
+
+
+def _sweep(farm: Farm, n_sweeps: int, stop: Event) -> None:
+    """Sweep in slices short enough that somebody who presses Ctrl-C does not wait."""
+    for done in range(0, n_sweeps, _SLICE):
+        if stop.is_set():
+            return
+        farm.sweep(min(_SLICE, n_sweeps - done))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,14 +12,22 @@ import numpy as np
 
 from physgen.events import Events, concatenate
 from physgen.random import Rng, as_seed, derived_seed
-from physgen.schema import Field, Schema, no_such_field
-from physgen.simulators.farms import BitFarm, Farm, SwendsenWangFarm, WolffFarm, starting_spins
+from physgen.schema import Field, Schema
+from physgen.simulators.checks import check_name, checked_beta
+from physgen.simulators.farms import (
+    BitFarm,
+    Farm,
+    SwendsenWangFarm,
+    WolffFarm,
+    measured,
+    starting_spins,
+)
 from physgen.simulators.sampling import Sampler
 from physgen.simulators.spin_model import Algorithm, Rule, SpinModel
 from physgen.simulators.tempered import TemperedFarm, ladder
 from physgen.simulators.thermalization import Thermalization, thermalize
 
-__all__ = ["SpinSimulator", "check_name", "make_farm"]
+__all__ = ["SpinSimulator", "make_farm"]
 
 # byte-coded lattices are moved one after the other, so a farm of many would gain nothing
 _N_CLUSTER_LANES = 32
@@ -137,7 +144,7 @@ class SpinSimulator(ABC):
             Number of the first event to yield: a stopped stream goes on from there with the
             same events.
         """
-        beta = _checked_beta(n_events, conditions, type(self).__name__)
+        beta = checked_beta(n_events, conditions, type(self).__name__)
         times, rungs = self._times(beta)
         schema = Schema(
             self.schema.fields, {**self.schema.conventions, "sampling": times.in_words()}
@@ -147,7 +154,7 @@ class SpinSimulator(ABC):
             make_farm=lambda b, seed: self._farm(
                 times.algorithm, b, np.full(len(b), self.start == "hot"), seed
             ),
-            n_lanes=self._n_lanes(times.algorithm),
+            n_lanes=self.n_lanes(times.algorithm),
             times=times,
             beta=beta,
             seed=derived_seed(as_seed(rng), _STREAM),
@@ -164,7 +171,7 @@ class SpinSimulator(ABC):
         beta : number or array
             In 1/J; of more than 16 values, 16 between the smallest and the largest are measured.
         """
-        return self._times(_checked_beta(np.size(beta), {"beta": beta}, type(self).__name__))[0]
+        return self._times(checked_beta(np.size(beta), {"beta": beta}, type(self).__name__))[0]
 
     def energy(self, spins: np.ndarray) -> np.ndarray:
         """Energies of configurations, extensive, in units of J.
@@ -177,12 +184,8 @@ class SpinSimulator(ABC):
         -------
         array of shape (n_events,), float64
         """
-        lattice = self.model.lattice
-        s = np.asarray(spins, dtype=np.int8).reshape(-1, lattice.n_sites)
-        antiparallel = np.zeros(len(s))
-        for column in lattice.neighbors.T[: len(lattice.offsets)]:
-            antiparallel += (s != s[:, column]).sum(axis=1)
-        return self.model.energies(antiparallel, (s > 0).sum(axis=1))
+        flat = np.ascontiguousarray(spins, dtype=np.int8).reshape(-1, self.model.lattice.n_sites)
+        return measured(self.model, flat)[0]
 
     def _events(self, schema: Schema, spins: np.ndarray, beta: np.ndarray) -> Events:
         spins = spins.reshape(-1, *self.model.lattice.shape)
@@ -243,7 +246,8 @@ class SpinSimulator(ABC):
             self.model, beta, _rule(algorithm), start, seed, device=self.device
         )
 
-    def _n_lanes(self, algorithm: Algorithm) -> int:
+    def n_lanes(self, algorithm: Algorithm) -> int:
+        """Lattices of a farm of this algorithm on this device."""
         if self.device == "cpu":
             return _n_lanes(algorithm)
         from physgen.simulators import ising_cuda
@@ -268,14 +272,6 @@ def make_farm(
 
 def _rule(algorithm: Algorithm) -> Rule:
     return "heat_bath" if algorithm == "heat_bath" else "metropolis"
-
-
-def check_name(what: str, name: str, allowed: tuple[str, ...]) -> None:
-    """Refuse a name that is none of those allowed, with the nearest one."""
-    if name not in allowed:
-        near = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{what} must be one of {', '.join(allowed)}, got {name!r}{hint}")
 
 
 def _n_lanes(algorithm: Algorithm) -> int:
@@ -323,31 +319,3 @@ def _ladder(model: SpinModel, values: tuple[float, ...]) -> np.ndarray:
         energies.append(farm.measure()[0])
     sigma = [np.std([e[lane == k] for e in energies]) for k in range(_N_NODES)]
     return ladder(np.asarray(values), nodes, np.asarray(sigma))
-
-
-def _checked_beta(
-    n_events: int, conditions: Mapping[str, Any] | None, simulator: str
-) -> np.ndarray:
-    if n_events < 1:
-        raise ValueError(f"n_events must be 1 or more, got {n_events}")
-    given = dict(conditions or {})
-    for name in given:
-        if name != "beta":
-            raise ValueError(no_such_field(name, ("beta",), f"the conditions of {simulator}"))
-    if "beta" not in given:
-        raise ValueError(
-            f"{simulator} needs the inverse temperature, in 1/J: "
-            "ising(n_events, {'beta': 0.44}, rng=1)"
-        )
-    beta = np.asarray(given["beta"], dtype=np.float64)
-    if beta.shape not in ((), (n_events,)):
-        raise ValueError(
-            f"beta must be one number or one per event, shape ({n_events},), got {beta.shape}"
-        )
-    bad = ~(np.isfinite(beta) & (beta >= 0))
-    if bad.any():
-        raise ValueError(
-            f"beta must be 0 or more and finite, got {beta[bad][0] if beta.ndim else beta}; "
-            "for an antiferromagnet give coupling=-1"
-        )
-    return np.broadcast_to(beta, (n_events,)).astype(np.float64)
