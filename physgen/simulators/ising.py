@@ -65,6 +65,7 @@ class Ising2D(SpinSimulator):
     >>> events = Ising2D(n_side=8)(1000, {"beta": 0.44068679}, rng=1)
     >>> events["spins"].shape, events["spins"].dtype.name
     ((1000, 8, 8), 'int8')
+    >>> import numpy as np
     >>> two = Ising2D(8)(1000, {"beta": np.repeat([0.3, 0.6], 500)}, rng=1)
     >>> m = np.abs(two["spins"].mean(axis=(1, 2)))
     >>> bool(m[:500].mean() < 0.4 < 0.9 < m[500:].mean())
