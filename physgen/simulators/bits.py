@@ -30,9 +30,28 @@ from numba import njit
 
 from physgen.simulators.bits_llvm import N_BITS, N_WORDS, site_move
 
-__all__ = ["N_LANES", "counts", "exchange", "flip_planes", "measure", "pack", "sweeper", "unpack"]
+__all__ = [
+    "N_LANES",
+    "aligned",
+    "counts",
+    "exchange",
+    "flip_planes",
+    "measure",
+    "pack",
+    "sweeper",
+    "unpack",
+]
 
 N_LANES = 64 * N_WORDS
+
+
+def aligned(words: np.ndarray) -> np.ndarray:
+    """Copy that starts at a cache line, so that no vector of eight words straddles two."""
+    room = np.empty(words.nbytes + 63, dtype=np.uint8)
+    start = -room.ctypes.data % 64
+    copy = room[start : start + words.nbytes].view(words.dtype).reshape(words.shape)
+    copy[...] = words
+    return copy
 
 
 def pack(up: np.ndarray) -> np.ndarray:
@@ -134,22 +153,45 @@ def measure(words: Any, neighbors: Any, ordered: Any, bonds: Any, ups: Any, over
     bonds[:] = 0
     ups[:] = 0
     overlap[:] = 0
+    half = neighbors.shape[1] // 2
+    # counters of four digits, which hold 15, need no branch: the loops over words become vectors
+    small = np.zeros((3, 4, words.shape[1]), dtype=np.uint64)
+    n_added = 0
     for site in range(words.shape[0]):
         for w in range(words.shape[1]):
-            _add(ups, w, words[site, w])
-            _add(overlap, w, ~(words[site, w] ^ ordered[site]))
-            for j in range(neighbors.shape[1] // 2):
-                _add(bonds, w, words[site, w] ^ words[neighbors[site, j], w])
+            _add(small[1], w, words[site, w])
+            _add(small[2], w, ~(words[site, w] ^ ordered[site]))
+        for j in range(half):
+            neighbor = neighbors[site, j]
+            for w in range(words.shape[1]):
+                _add(small[0], w, words[site, w] ^ words[neighbor, w])
+        n_added += half
+        if n_added + half > 15 or site + 1 == words.shape[0]:
+            _merge(bonds, small[0])
+            _merge(ups, small[1])
+            _merge(overlap, small[2])
+            n_added = 0
 
 
 @njit(nogil=True, cache=True)
-def _add(counter: Any, w: int, carry: Any) -> None:
-    j = 0
-    while carry:
-        digit = counter[j, w]
-        counter[j, w] = digit ^ carry
+def _add(digits: Any, w: int, carry: Any) -> None:
+    for j in range(4):
+        digit = digits[j, w]
+        digits[j, w] = digit ^ carry
         carry &= digit
-        j += 1
+
+
+@njit(nogil=True, cache=True)
+def _merge(counter: Any, small: Any) -> None:
+    """Add the small counters to the large ones, and empty them."""
+    for w in range(counter.shape[1]):
+        carry = np.uint64(0)
+        for j in range(counter.shape[0]):
+            a = counter[j, w]
+            b = small[j, w] if j < small.shape[0] else np.uint64(0)
+            counter[j, w] = a ^ b ^ carry
+            carry = (a & b) | (carry & (a ^ b))
+    small[:] = 0
 
 
 def counts(digits: np.ndarray) -> np.ndarray:

@@ -76,15 +76,15 @@ class BitFarm:
     ) -> None:
         lattice = model.lattice
         self._model = model
-        self._words = bits.pack((np.asarray(start) > 0).T)
-        self._state = np.ascontiguousarray(seed_states(seed, 0, N_WORDS).T)
+        self._words = bits.aligned(bits.pack((np.asarray(start) > 0).T))
+        self._state = bits.aligned(seed_states(seed, 0, N_WORDS).T)
         degrees, group = np.unique(lattice.degree, return_inverse=True)
         self._tables = (lattice.neighbors, lattice.order, group.astype(np.int32))
         n_digits = lattice.n_bonds.bit_length() + 1
         self._counters = np.zeros((3, n_digits, N_WORDS), dtype=np.uint64)
         self._ordered = np.where(ordered_spins(model) > 0, ~np.uint64(0), np.uint64(0))
         probability = flip_probabilities(model, beta, rule, degrees)
-        self._planes = bits.flip_planes(probability)
+        self._planes = bits.aligned(bits.flip_planes(probability))
         self._sweep = bits.sweeper(lattice.n_neighbors, probability.shape[1])
 
     def sweep(self, n_sweeps: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from physgen.events import Events, concatenate
+from physgen.events import Events
 from physgen.random import Rng, as_seed, derived_seed
 from physgen.schema import Field, Schema
 from physgen.simulators.checks import check_name, checked_beta
@@ -124,7 +124,14 @@ class SpinSimulator(ABC):
         ValueError
             If beta is missing, negative or not finite, or n_events is below 1.
         """
-        return concatenate(list(self.stream(n_events, conditions, rng=rng)))
+        pieces = self.stream(n_events, conditions, rng=rng)
+        columns = {f.name: np.empty((max(n_events, 0), *f.shape), f.dtype) for f in self.schema}
+        n_done = 0
+        for piece in pieces:
+            for name, whole in columns.items():
+                whole[n_done : n_done + len(piece)] = piece[name]
+            n_done += len(piece)
+        return Events(piece.schema, columns)
 
     def stream(
         self,

@@ -4,7 +4,7 @@ A trial farm runs half of its lattices from random spins and half from a ground 
 are followed, the energy and the order parameter (the magnetization; the staggered one of an
 antiferromagnet). Without a field the order parameter is squared: its sign is drawn anew for every
 event. In a field the sign counts, and may be what relaxes slowest. The trial is long enough when,
-in its second half, hot and cold agree within 4 standard errors and both series are 50
+in its second half, hot and cold agree within 4 standard errors and both series are 25
 autocorrelation times long. It gives:
 
 * the burn-in: the last sweep at which hot and cold differed visibly, plus 10 autocorrelation
@@ -37,7 +37,7 @@ __all__ = ["Thermalization", "thermalize"]
 _MAX_RECORDS = 1024
 _FIRST_LOOK = 256
 # a half of the trial must be that many autocorrelation times long
-_MIN_TAUS = 50
+_MIN_TAUS = 25
 # standard errors at which hot and cold starts differ visibly
 _VISIBLE = 4.0
 # autocorrelation times after the last visible difference
