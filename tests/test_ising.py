@@ -181,6 +181,65 @@ def test_in_a_field_the_sign_of_the_magnetization_is_waited_for():
     assert abs(m.mean() - mean) < 4 * m.std() / math.sqrt(n_events)
 
 
+def correlation_along_a_chain(simulator, beta, n_rounds=8, seed=3):
+    """Of an event with the next of its lattice, by squared overlaps: it sees any slow mode."""
+    spins = simulator(512 * n_rounds, {"beta": beta}, rng=seed)["spins"]
+    s = spins.reshape(n_rounds, 512, -1).astype(np.float32)
+    follow = (s[1:] * s[:-1]).mean(axis=2) ** 2
+    others = (s * np.roll(s, 1, axis=1)).mean(axis=2) ** 2
+    return (follow.mean() - others.mean()) / (1 - others.mean())
+
+
+@pytest.mark.parametrize(
+    ("simulator", "beta"),
+    [
+        (Ising2D((15, 16), coupling=-1.0), 0.8),
+        (Ising2D(9, coupling=-1.0), 1.0),
+        (Ising2D(12, lattice="triangular", coupling=-1.0), 1.0),
+        (Ising2D(16), CRITICAL_BETA),
+        (Ising2D(16, coupling=-1.0), CRITICAL_BETA),
+        (Ising2D(16, coupling=-1.0, field=0.5), 0.6),
+    ],
+    ids=str,
+)
+def test_no_slow_mode_escapes_the_trial(simulator, beta):
+    assert abs(correlation_along_a_chain(simulator, beta)) < 0.06
+
+
+def test_a_slow_mode_that_nobody_waits_for_is_seen():
+    simulator = Ising2D((15, 16), coupling=-1.0, n_burn_in=2000, spacing=4)
+    assert correlation_along_a_chain(simulator, 0.8) > 0.3
+
+
+@pytest.mark.parametrize("start", ["cold", "hot"])
+def test_walls_across_a_narrow_lattice_have_their_weight(start):
+    simulator = Ising2D((4, 64), start=start, observables=("energy",))
+    assert simulator._algorithm(np.array([0.95])) == "swendsen_wang"
+    energy = simulator(16_384, {"beta": 0.95}, rng=5)["energy"]
+    assert max(map(abs, pulls(energy, torus((4, 64), 0.95), 0.95))) < 4
+
+
+def test_wolff_at_infinite_temperature_does_not_keep_the_parity():
+    spins = Ising2D(8, algorithm="wolff")(4000, {"beta": 0.0}, rng=1)["spins"]
+    n_even = ((spins > 0).sum(axis=(1, 2)) % 2 == 0).sum()
+    assert abs(n_even - 2000) < 4 * math.sqrt(1000)
+
+
+def test_both_sublattices_of_an_antiferromagnet_in_a_field_have_their_weight():
+    simulator = Ising2D(8, coupling=-1.0, field=0.5)
+    spins = simulator(4096, {"beta": 0.8}, rng=2)["spins"]
+    board = 1 - 2 * (np.indices((8, 8)).sum(axis=0) % 2)
+    staggered = (spins * board).mean(axis=(1, 2))
+    assert abs((staggered > 0).sum() - 2048) < 4 * math.sqrt(1024)
+    assert (np.abs(staggered) > 0.5).mean() > 0.9
+
+
+@pytest.mark.parametrize("beta", [(0.03, 0.3), (0.05, 0.2)])
+def test_what_alternates_is_waited_for(beta):
+    times = Ising2D(16, field=0.1).thermalization(np.array(beta))
+    assert np.abs(times.residual).max() < 0.08
+
+
 def test_both_signs_of_the_magnetization_have_their_weight():
     events = Ising2D(16, observables=("magnetization",))(4096, {"beta": 0.7}, rng=7)
     n_up = (events["magnetization"] > 0).sum()
@@ -297,6 +356,8 @@ def test_bits_of_a_state_are_those_of_the_exact_module():
         (Ising2D(128), 0.6, "metropolis"),
         (Ising2D(128, field=0.1), CRITICAL_BETA, "metropolis"),
         (Ising2D(16, algorithm="wolff"), 0.1, "wolff"),
+        (Ising2D((8, 64)), 0.6, "swendsen_wang"),
+        (Ising2D((8, 64)), 0.3, "metropolis"),
     ],
 )
 def test_the_algorithm_fits_the_model(simulator, beta, expected):

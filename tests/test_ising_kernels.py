@@ -8,7 +8,7 @@ import pytest
 
 from physgen.mcmc import ChainTooShortError
 from physgen.random import derived_seed
-from physgen.simulators import bits
+from physgen.simulators import Ising2D, bits
 from physgen.simulators.farms import BitFarm, starting_spins
 from physgen.simulators.ising_exact import CRITICAL_BETA, torus
 from physgen.simulators.lattice import cubic, square, triangular
@@ -215,6 +215,23 @@ def test_ground_states():
     assert (board == -np.roll(board, 1, 1)).all()
 
 
+@pytest.mark.parametrize(
+    ("lattice", "shape"),
+    [
+        ("square", (3, 3)),
+        ("square", (3, 4)),
+        ("square", (4, 4)),
+        ("triangular", (4, 4)),
+        ("triangular", (2, 5)),
+    ],
+)
+def test_ordered_antiferromagnets_are_ground_states(lattice, shape):
+    simulator = Ising2D(shape, coupling=-1.0, lattice=lattice)
+    bits = np.arange(1 << math.prod(shape))[:, None] >> np.arange(math.prod(shape)) & 1
+    lowest = simulator.energy(2 * bits - 1).min()
+    assert simulator.energy(ordered_spins(simulator.model)[None])[0] == lowest
+
+
 def test_hot_starts_of_the_ordered_phase_have_no_stripes():
     model = SpinModel(square((32, 32)))
     spins = starting_spins(model, np.full(256, 0.6), np.ones(256, dtype=bool), seed=1)
@@ -248,6 +265,10 @@ class Relaxing:
         return x, x
 
 
+# where the sign of the order parameter counts
+IN_A_FIELD = SpinModel(square((4, 4)), field=0.1)
+
+
 def test_times_of_a_known_process():
     a = 0.9
     tau = (1 + a) / (2 * (1 - a))
@@ -255,8 +276,8 @@ def test_times_of_a_known_process():
         lambda _, hot: Relaxing(512, a, np.where(hot, 40.0, -40.0)),
         np.array([0.1, 0.2]),
         512,
+        IN_A_FIELD,
         "metropolis",
-        signed=True,
     )
     assert times.tau_energy == pytest.approx(tau, rel=0.1)
     # rho(t) = a^t falls below 0.1 at 21.9, and twice that is the spacing
@@ -274,8 +295,8 @@ def test_starts_that_never_meet_are_an_error():
             lambda _, hot: Relaxing(64, 0.5, np.where(hot, 1.0, -1.0), forgets=False),
             np.array([0.44]),
             64,
+            IN_A_FIELD,
             "metropolis",
-            signed=True,
             max_sweeps=1024,
         )
     assert caught.value.tau > 0

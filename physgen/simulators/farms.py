@@ -145,7 +145,9 @@ class SwendsenWangFarm:
 class WolffFarm:
     """Byte-coded lattices under Wolff moves; no field.
 
-    A sweep of this farm is as many clusters as flip about as many spins as there are.
+    A sweep of this farm is as many clusters as flip about as many spins as there are. Every call
+    of ``sweep`` tosses a coin for one more: at beta = 0 a cluster is one site, and a fixed number
+    of them would tell whether the number of spins up is even.
 
     Parameters
     ----------
@@ -160,6 +162,7 @@ class WolffFarm:
         self._spins = np.array(start, dtype=np.int8)
         self._coupling = np.asarray(beta, dtype=np.float64) * model.coupling
         self._state = seed_states(seed, 0, len(start))
+        self._coins = np.random.Philox(key=derived_seed(seed, 1))
         self._n_clusters = _clusters_per_sweep(model, self._coupling)
 
     @property
@@ -170,7 +173,8 @@ class WolffFarm:
     def sweep(self, n_sweeps: int) -> None:
         """Flip about ``n_sweeps`` times as many spins as there are."""
         neighbors = self._model.lattice.neighbors
-        n_clusters = n_sweeps * self._n_clusters
+        coins = (self._coins.random_raw(self.n_lanes) >> np.uint64(63)).astype(np.int64)
+        n_clusters = n_sweeps * self._n_clusters + coins
         clusters.wolff(self._spins, neighbors, self._coupling, n_clusters, self._state)
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
@@ -209,10 +213,10 @@ def measured(model: SpinModel, spins: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def starting_spins(model: SpinModel, beta: np.ndarray, hot: np.ndarray, seed: int) -> np.ndarray:
     """Spins to start from.
 
-    Cold lattices are in a ground state; without a field each takes one of the two at random, so
-    that both signs of the magnetization have their weight even where no move connects them. Hot
-    ones are random; in the ordered phase a few Swendsen-Wang sweeps remove the stripes that
-    would otherwise survive for a number of local sweeps of the order of L^3.
+    Cold lattices are in a ground state or, where a symmetry makes two, in either at random, so
+    that both have their weight even where no move connects them. Hot ones are random; in the
+    ordered phase a few Swendsen-Wang sweeps remove the stripes that would otherwise survive for a
+    number of local sweeps of the order of L^3.
 
     Parameters
     ----------
@@ -227,7 +231,8 @@ def starting_spins(model: SpinModel, beta: np.ndarray, hot: np.ndarray, seed: in
     int8 array of shape (n_lanes, n_sites)
     """
     spins = np.repeat(ordered_spins(model)[None], len(beta), axis=0)
-    if not model.field:
+    if model.symmetry != "none":
+        # of a checkerboard the flipped one is also the shifted one
         flipped = random_bits(derived_seed(seed, 0), (len(beta), 1))
         spins = np.where(flipped, -spins, spins)
     if hot.any():

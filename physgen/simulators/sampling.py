@@ -100,11 +100,21 @@ class Sampler:
             chosen = values[first : first + per_farm]
             wanted = [np.flatnonzero(group == k) for k in range(first, first + len(chosen))]
             self._fill(spins, chosen, wanted, seed, stop)
-        if not self.model.field:
-            # both signs have the same weight: an exact move that no local algorithm makes
-            flipped = random_bits(derived_seed(self.seed, number), (size, 1))[: len(spins)]
-            spins *= 1 - 2 * flipped.astype(np.int8)
+        self._apply_symmetry(spins, random_bits(derived_seed(self.seed, number), (size, 1)))
         return spins
+
+    def _apply_symmetry(self, spins: np.ndarray, chosen: np.ndarray) -> None:
+        """Turn every event, with probability 1/2, into its mirror image of the same weight.
+
+        An exact move that no local algorithm makes in the ordered phase.
+        """
+        chosen = chosen[: len(spins)]
+        if self.model.symmetry == "flip":
+            spins *= 1 - 2 * chosen.astype(np.int8)
+        elif self.model.symmetry == "shift":
+            shape = self.model.lattice.shape
+            shifted = np.roll(spins.reshape(-1, *shape), 1, axis=-1).reshape(spins.shape)
+            np.copyto(spins, shifted, where=chosen)
 
     def _fill(
         self,

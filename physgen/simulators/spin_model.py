@@ -62,6 +62,23 @@ class SpinModel:
             f"{lattice.n_neighbors} neighbors, {lattice.boundary}, beta = 1/(k_B T)"
         )
 
+    @property
+    def symmetry(self) -> Literal["flip", "shift", "none"]:
+        """What leaves every energy as it is and turns the ordered state into its other one.
+
+        Flipping all spins without a field; in a field, for an antiferromagnet on two sublattices,
+        shifting by one site.
+        """
+        if not self.field:
+            return "flip"
+        shifts = self.lattice.bipartite and self.lattice.boundary == "periodic"
+        return "shift" if self.coupling < 0 and shifts else "none"
+
+    @property
+    def frustrated(self) -> bool:
+        """Whether no state satisfies all bonds, so that the ground states are many."""
+        return self.coupling < 0 and not self.lattice.bipartite
+
     def energies(self, antiparallel: np.ndarray, ups: np.ndarray) -> np.ndarray:
         """Energies from the numbers of antiparallel bonds and of up spins, float64."""
         bonds = self.lattice.n_bonds - 2.0 * antiparallel
@@ -110,13 +127,18 @@ def flip_probabilities(
 
 
 def ordered_spins(model: SpinModel) -> np.ndarray:
-    """Ground state of the model, int8 of shape (n_sites,): up, or a checkerboard if J < 0."""
-    shape = model.lattice.shape
-    if model.coupling >= 0 or not model.lattice.bipartite:
-        up = np.ones(shape, dtype=np.int8)
-    else:
-        up = (1 - 2 * (np.indices(shape).sum(axis=0) % 2)).astype(np.int8)
-    return up.reshape(-1) if model.field >= 0 else -up.reshape(-1)
+    """A ground state without a field, int8 of shape (n_sites,).
+
+    All up for J > 0 (down in a negative field). For J < 0 a checkerboard, on a triangular lattice
+    stripes: on odd sides and triangles they leave the fewest bonds unsatisfied, too.
+    """
+    where = np.indices(model.lattice.shape)
+    if model.coupling >= 0:
+        up = np.ones(model.lattice.n_sites, dtype=np.int8)
+        return up if model.field >= 0 else -up
+    triangles = model.lattice.n_neighbors > 2 * len(where)
+    parity = (where[0] if triangles else where.sum(axis=0)) % 2
+    return (1 - 2 * parity).astype(np.int8).reshape(-1)
 
 
 def random_bits(seed: int, shape: tuple[int, int]) -> np.ndarray:

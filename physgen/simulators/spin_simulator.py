@@ -31,7 +31,7 @@ __all__ = ["SpinSimulator", "make_farm"]
 
 # byte-coded lattices are moved one after the other, so a farm of many would gain nothing
 _N_CLUSTER_LANES = 32
-# temperatures at which burn-in and spacing are measured
+# temperatures at which burn-in and spacing are measured, with 8 lattices or more each
 _N_NODES = 16
 # a stream of its own: a surrogate called with the same seed must not follow the simulator
 _STREAM = 2
@@ -211,9 +211,17 @@ class SpinSimulator(ABC):
         if coupling.max() < 0.2 or coupling.min() < 0.02:
             # where nearly every Metropolis move is accepted, all spins flip back and forth
             return "heat_bath"
+        if self._walls_are_rare(coupling):
+            return "swendsen_wang"
         near = np.abs(coupling / lattice.critical_coupling - 1) < 0.05
         large = min(lattice.shape) >= 128 and lattice.n_neighbors == 4 and self.device == "cpu"
         return "swendsen_wang" if large and near.any() and not self.model.field else "metropolis"
+
+    def _walls_are_rare(self, coupling: np.ndarray) -> bool:
+        """Whether walls across a narrow, ordered lattice would escape a trial of local moves."""
+        shape, critical = self.model.lattice.shape, self.model.lattice.critical_coupling
+        narrow = max(shape) >= 4 * min(shape) and self.device == "cpu" and not self.model.field
+        return narrow and not self.model.frustrated and bool((coupling > 0.9 * critical).any())
 
     def _times(self, beta: np.ndarray) -> tuple[Thermalization, np.ndarray | None]:
         values = np.unique(beta)
@@ -307,9 +315,9 @@ def _measured_times(
     return thermalize(
         lambda beta, hot: make_farm(model, algorithm, beta, hot, seed=0),
         np.asarray(nodes),
-        _n_lanes(algorithm),
+        max(_n_lanes(algorithm), 8 * len(nodes)),
+        model,
         algorithm,
-        signed=bool(model.field),
     )
 
 

@@ -1,16 +1,25 @@
 r"""How long chains must run: measured on hot and cold starts before any event is taken.
 
 A trial farm runs half of its lattices from random spins and half from a ground state. Two series
-are followed, the energy and the order parameter (the magnetization; the staggered one of an
-antiferromagnet). Without a field the order parameter is squared: its sign is drawn anew for every
-event. In a field the sign counts, and may be what relaxes slowest. The trial is long enough when,
-in its second half, hot and cold agree within 4 standard errors and both series are 25
-autocorrelation times long. It gives:
+are followed, the energy and whatever orders:
+
+* squared, the magnetization or, of an antiferromagnet, the staggered one, where a symmetry lets
+  the sign be drawn anew for every event;
+* with its sign, which may be what relaxes slowest, where a field takes that symmetry away;
+* of a frustrated model, whose order nobody knows, the squared overlap
+  :math:`(\frac1N \sum_i s_i s'_i)^2` of two lattices that started alike, as for spin glasses. It
+  forgets at twice the rate of each, which the times below take back.
+
+The trial is long enough when, in its second half, hot and cold agree within 4 standard errors and
+both series are 25 autocorrelation times long. It gives:
 
 * the burn-in: the last sweep at which hot and cold differed visibly, plus 10 autocorrelation
   times, which take what remains down by :math:`e^{-10}`;
 * the spacing of events: twice the lag from which on the autocorrelation is below 0.1, that is
-  where it is about 0.01.
+  where it is about 0.01; more if it should still be above 0.05 there.
+
+What no lattice of the trial has met cannot be seen: two walls across a long and narrow lattice in
+the ordered phase are so rare and live so long that hot and cold may agree without them.
 
 The trial has a seed of its own, so these numbers depend on the model and the temperatures alone.
 """
@@ -29,7 +38,7 @@ from physgen.mcmc.diagnostics import (
     integrated_autocorrelation_time,
 )
 from physgen.simulators.farms import Farm
-from physgen.simulators.spin_model import Algorithm
+from physgen.simulators.spin_model import Algorithm, SpinModel
 
 __all__ = ["Thermalization", "thermalize"]
 
@@ -54,8 +63,7 @@ class Thermalization:
         Increasing, in 1/J.
     algorithm : str
     tau_energy, tau_order : array
-        Integrated autocorrelation times, 1/2 + sum of rho, of the energy and of the order
-        parameter: squared without a field, with its sign in a field.
+        Integrated autocorrelation times, 1/2 + sum of rho, of the energy and of what orders.
     n_burn_in : array
         Sweeps before the first event.
     spacing : array
@@ -121,9 +129,8 @@ def thermalize(
     make_farm: Callable[[np.ndarray, np.ndarray], Farm],
     betas: np.ndarray,
     n_lanes: int,
+    model: SpinModel,
     algorithm: Algorithm,
-    *,
-    signed: bool = False,
     max_sweeps: int = 1 << 19,
 ) -> Thermalization:
     """Run a trial until it is long enough.
@@ -135,11 +142,11 @@ def thermalize(
     betas : array of shape (n_betas,)
         Increasing; each gets n_lanes // n_betas lattices.
     n_lanes : int
-        Lattices of the farm, at least 2 per temperature.
+        Lattices of the farm, at least 4 per temperature.
+    model : SpinModel
+        Says what orders.
     algorithm : str
         Its name, for the report.
-    signed : bool, default False
-        Whether the sign of the order parameter counts, as it does in a field.
     max_sweeps : int, default 2^19
         Where to give up.
 
@@ -151,7 +158,7 @@ def thermalize(
     """
     lane = np.arange(n_lanes) * len(betas) // n_lanes
     hot = (np.arange(n_lanes) - np.searchsorted(lane, lane)) % 2 == 1
-    trial = _Trial(make_farm(betas[lane], hot), signed=signed)
+    trial = _Trial(make_farm(betas[lane], hot), model, _partners(lane, hot))
     # a temperature is judged at the first length that suffices it, while its sweeps are resolved
     found: dict[int, _Node] = {}
     n_sweeps = _FIRST_LOOK
@@ -163,16 +170,19 @@ def thermalize(
         if len(found) == len(betas):
             return _collected(betas, algorithm, [found[k] for k in range(len(betas))], n_sweeps)
         if n_sweeps >= max_sweeps:
-            raise _too_short(betas, looks, n_sweeps)
+            raise _too_short(betas, looks, n_sweeps, model)
         n_sweeps *= 2
 
 
 class _Trial:
-    """Energies and order parameters of a farm, every ``every`` sweeps from the start."""
+    """Energies and order of a farm, every ``every`` sweeps from the start."""
 
-    def __init__(self, farm: Farm, *, signed: bool) -> None:
+    def __init__(self, farm: Farm, model: SpinModel, partners: np.ndarray) -> None:
         self._farm = farm
-        self._signed = signed
+        self._model = model
+        self._partners = partners
+        # sweeps of a lattice that one sweep of each series stands for
+        self.forgetting = np.array([1, 2 if model.frustrated else 1])
         self.every = 1
         self.n_sweeps = 0
         self._records: list[np.ndarray] = []
@@ -181,12 +191,17 @@ class _Trial:
         while self.n_sweeps < n_sweeps:
             self._farm.sweep(self.every)
             self.n_sweeps += self.every
-            energy, order = self._farm.measure()
-            slow = order if self._signed else order * order
-            self._records.append(np.stack((energy, slow)).astype(np.float32))
+            self._records.append(np.stack(self._look()).astype(np.float32))
             if len(self._records) == _MAX_RECORDS:
                 self._records = self._records[1::2]
                 self.every *= 2
+
+    def _look(self) -> tuple[np.ndarray, np.ndarray]:
+        energy, order = self._farm.measure()
+        if self._model.frustrated:
+            spins = self._farm.spins()
+            order = (spins * spins[self._partners]).mean(axis=1)
+        return energy, order if self._model.symmetry == "none" else order * order
 
     def series(self, lanes: np.ndarray) -> np.ndarray:
         """Array of shape (2, n_records, n_lanes) of the lattices chosen."""
@@ -211,19 +226,39 @@ def _at_one_beta(trial: _Trial, lanes: np.ndarray, hot: np.ndarray) -> _Node:
     half = series[:, series.shape[1] // 2 :]
     tau = [integrated_autocorrelation_time(s, min_length=0).value for s in half]
     rho = [autocorrelation(s) for s in half]
-    lag = max(
-        2 * _last_above_a_tenth(r[: math.ceil(12 * t)]) for r, t in zip(rho, tau, strict=True)
-    )
+    lags = [_spacing(r, t, s.size) for r, t, s in zip(rho, tau, half, strict=True)]
     met = max(_last_difference(s, is_hot) for s in series)
     pulls = [_hot_cold(s, is_hot, t) for s, t in zip(half, tau, strict=True)]
+    times = trial.every * trial.forgetting * tau
     return _Node(
-        tau=(trial.every * tau[0], trial.every * tau[1]),
-        n_burn_in=trial.every * (met + math.ceil(_DECAYS * max(tau))),
-        spacing=trial.every * lag,
-        residual=max((float(r[lag]) if lag < len(r) else 1.0 for r in rho), key=abs),
+        tau=(float(times[0]), float(times[1])),
+        n_burn_in=trial.every * met + math.ceil(_DECAYS * times.max()),
+        spacing=int(trial.every * (trial.forgetting * lags).max()),
+        residual=max((float(r[lag]) for r, lag in zip(rho, lags, strict=True)), key=abs),
         hot_cold=max(pulls, key=abs),
-        long_enough=max(tau) * _MIN_TAUS < half.shape[1] and max(map(abs, pulls)) < _VISIBLE,
+        long_enough=max(tau) * _MIN_TAUS < half.shape[1] > 4 * max(lags)
+        and max(map(abs, pulls)) < _VISIBLE,
     )
+
+
+def _partners(lane: np.ndarray, hot: np.ndarray) -> np.ndarray:
+    """For each lattice the next one of its temperature and start."""
+    partners = np.arange(len(lane))
+    for group in np.unique(lane):
+        for start in (hot, ~hot):
+            alike = np.flatnonzero(start & (lane == group))
+            partners[alike] = np.roll(alike, 1)
+    return partners
+
+
+def _spacing(rho: np.ndarray, tau: float, n: int) -> int:
+    """Records after which n measurements with this autocorrelation are nearly independent."""
+    # at high temperature Metropolis moves alternate, and tau does not tell how long
+    near = np.abs(rho[: max(64, math.ceil(12 * tau))])
+    lag = 2 * (int(np.flatnonzero(near > 0.1 + 3 / math.sqrt(n))[-1]) + 1)
+    while 2 * lag < len(rho) and abs(rho[lag]) > 0.05 + 3 / math.sqrt(n):
+        lag *= 2
+    return min(lag, len(rho) - 1)
 
 
 def _hot_cold(series: np.ndarray, hot: np.ndarray, tau: float) -> float:
@@ -243,11 +278,6 @@ def _last_difference(series: np.ndarray, hot: np.ndarray) -> int:
     return int(seen[-1]) + 1 if len(seen) else 0
 
 
-def _last_above_a_tenth(rho: np.ndarray) -> int:
-    # at high temperature Metropolis moves alternate, so the first lag below is not enough
-    return int(np.flatnonzero(np.abs(rho) > 0.1)[-1]) + 1
-
-
 def _collected(
     betas: np.ndarray, algorithm: Algorithm, found: list[_Node], n_sweeps: int
 ) -> Thermalization:
@@ -264,14 +294,16 @@ def _collected(
     )
 
 
-def _too_short(betas: np.ndarray, looks: dict[int, _Node], n_sweeps: int) -> ChainTooShortError:
+def _too_short(
+    betas: np.ndarray, looks: dict[int, _Node], n_sweeps: int, model: SpinModel
+) -> ChainTooShortError:
     worst = max((k for k in looks if not looks[k].long_enough), key=lambda k: max(looks[k].tau))
     tau = max(looks[worst].tau)
+    larger = "parallel_tempering" + ("" if model.field else ", swendsen_wang or wolff")
     return ChainTooShortError(
         f"chains of {n_sweeps:,} sweeps are too short at beta = {betas[worst]:g}: the "
         f"autocorrelation time is about {tau:,.0f} sweeps or more, and hot and cold starts "
         f"differ by {looks[worst].hot_cold:+.1f} standard errors; use an algorithm with larger "
-        "moves (swendsen_wang, wolff, parallel_tempering) or a smaller lattice, or give n_burn_in "
-        "and spacing yourself",
+        f"moves ({larger}) or a smaller lattice, or give n_burn_in and spacing yourself",
         tau,
     )
