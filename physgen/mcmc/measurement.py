@@ -23,6 +23,8 @@ from physgen.mcmc.windows import SOKAL, Window
 
 __all__ = ["Measurement", "jackknife", "measure"]
 
+# their scatter is then known to 13 %
+_MANY_CHAINS = 32
 _MIN_BINS = 20  # the error is then itself known to 1 / sqrt(2 * 19) = 16 %
 
 
@@ -89,6 +91,10 @@ def measure(
     are central differences over the standard error of each mean, exact for quadratic functions.
     F keeps its bias of order :math:`\tau/N`, which is below its error; `jackknife` removes it.
 
+    From 32 chains on, the scatter of their own means is a second estimate of the error. It knows
+    what a window cuts off, slow modes of small weight, so the larger of the two counts, in
+    :math:`\tau_F` as well.
+
     Parameters
     ----------
     series : array of shape (n_steps, n_chains) or (n_steps,), or a tuple or list of them
@@ -133,9 +139,10 @@ def measure(
         value, linear = float(columns[0].mean()), columns[0]
     else:
         value, linear = _linearized(function, columns)
-    variance, tau = spread_and_time(linear, window, min_length)
-    n_effective = linear.size / (2 * tau.value)
-    return Measurement(value, math.sqrt(variance / n_effective), tau.value, n_effective)
+    variance, found = spread_and_time(linear, window, min_length)
+    tau = max(found.value, _tau_between_chains(linear, variance))
+    n_effective = linear.size / (2 * tau)
+    return Measurement(value, math.sqrt(variance / n_effective), tau, n_effective)
 
 
 def jackknife(
@@ -209,6 +216,14 @@ def jackknife(
         tau=tau.value,
         n_effective=linear.size / (2 * tau.value),
     )
+
+
+def _tau_between_chains(linear: np.ndarray, variance: float) -> float:
+    """The tau that explains how far the means of the chains are apart; 0 of few chains."""
+    n_steps, n_chains = linear.shape
+    if n_chains < _MANY_CHAINS or variance == 0:
+        return 0.0
+    return float(n_steps * linear.mean(axis=0).var(ddof=1) / (2 * variance))
 
 
 def _columns(series: ArrayLike | Sequence[ArrayLike]) -> list[np.ndarray]:
