@@ -157,6 +157,44 @@ def test_choice_by_the_look_of_the_values(column, kind):
     assert_close(*there_and_back(events), events)
 
 
+@pytest.mark.parametrize(
+    ("column", "kinds"),
+    [
+        (RNG.choice([0.3, 0.35, 0.4, 0.45, 0.5], N), Linear),
+        (RNG.choice([0.3, 0.6], N).astype(np.float32), Linear),
+        (RNG.choice([0.0, 0.5, 1.0], N), Linear),
+        (RNG.choice([0.5, 5, 50, 500], N), Log),
+        (np.where(RNG.random(N) < 0.95, 0.44, RNG.choice([0.3, 0.6], N)), (Linear, Log)),
+        (RNG.choice([-1.0, 1.0], N), Binary),
+        (RNG.choice([11.0, 13.0, 22.0], N), Categories),
+        (RNG.integers(0, 5, N), Count),
+    ],
+)
+def test_a_condition_of_some_real_numbers_is_a_range(column, kinds):
+    schema = Schema((Field("a", column.dtype.name, role="condition"), Field("b")))
+    events = Events(schema, {"a": column, "b": RNG.normal(size=N)})
+    fitted = Preprocessor.fit(events)
+    assert isinstance(fitted.transforms["a"], kinds)
+    there_and_back(events, fitted)
+    again = Preprocessor.from_dict(json.loads(json.dumps(fitted.to_dict())), schema)
+    assert again.transforms == fitted.transforms
+
+
+def test_allowed_values_of_a_condition_are_all_there_are():
+    schema = Schema((Field("a", role="condition", allowed=(0.3, 0.4, 0.5)), Field("b")))
+    events = Events(schema, {"a": RNG.choice([0.3, 0.4, 0.5], N), "b": RNG.normal(size=N)})
+    assert isinstance(Preprocessor.fit(events).transforms["a"], Categories)
+
+
+def test_a_grid_of_temperatures_does_not_imply_a_spike():
+    """At beta = 0.3 and 0.6 all or no energy is the lowest one; between them nobody knows."""
+    beta = RNG.choice([0.3, 0.6], N)
+    energy = np.where(beta == 0.6, -32.0, RNG.normal(-10, 2, N))
+    schema = Schema((Field("beta", role="condition"), Field("energy")))
+    events = Events(schema, {"beta": beta, "energy": energy})
+    assert isinstance(Preprocessor.fit(events).transforms["energy"], Spike)
+
+
 def test_an_angle_is_known_by_its_unit_or_name_or_range():
     def kind(values, name="a", unit=""):
         events = Events.from_dict({name: values}, units={name: unit})

@@ -14,7 +14,7 @@ from torch import nn
 
 import physgen as pg
 from physgen import ConditionError, Events, Field, Schema, SchemaError
-from physgen.transforms import Linear, Quantile
+from physgen.transforms import Categories, Linear, Quantile
 
 STEADY = pg.TrainingConfig(steps=1500, decay=0)
 TINY = pg.Diffusion(n_hidden=16, n_blocks=1, n_sampling_steps=4)
@@ -246,6 +246,32 @@ def test_extrapolation_is_marked_in_the_schema(fitted, truth, caplog):
     assert fake["energy"].tolist() == [5.0, 20.0, 5.0]
     inside = fitted(3, {"energy": 5.0, "code": 11}, rng=0, extrapolate=True)
     assert inside.schema == truth.schema
+
+
+def grid_of_temperatures(betas):
+    beta = np.random.default_rng(0).choice(betas, 200)
+    schema = Schema((Field("beta", "float64", unit="1/J", role="condition"), Field("x")))
+    return Events(schema, {"beta": beta, "x": beta + np.random.default_rng(1).normal(size=200)})
+
+
+@pytest.mark.parametrize("betas", [(0.3, 0.35, 0.4, 0.45, 0.5), (0.3, 0.5)])
+def test_temperatures_between_those_of_the_training_are_accepted(betas, tmp_path):
+    surrogate = pg.Surrogate.fit(grid_of_temperatures(betas), TINY, steps=2, rng=0)
+    surrogate.save(tmp_path / "grid")
+    for made_by in (surrogate, pg.Surrogate.load(tmp_path / "grid")):
+        assert made_by(3, {"beta": 0.44}, rng=0)["beta"].tolist() == [0.44] * 3
+        with pytest.raises(ConditionError, match=r"outside the trained range 0\.3 to 0\.5"):
+            made_by(3, {"beta": 0.51}, rng=0)
+
+
+def test_a_surrogate_saved_with_its_temperatures_as_categories_still_loads(tmp_path):
+    events = grid_of_temperatures((0.3, 0.4, 0.5))
+    surrogate = pg.Surrogate.fit(events, TINY, transforms={"beta": Categories()}, steps=2, rng=0)
+    surrogate.save(tmp_path / "grid")
+    loaded = pg.Surrogate.load(tmp_path / "grid")
+    assert same(loaded(3, {"beta": 0.4}, rng=0), surrogate(3, {"beta": 0.4}, rng=0))
+    with pytest.raises(ConditionError, match=r"trained values 0\.3, 0\.4, 0\.5"):
+        loaded(3, {"beta": 0.44}, rng=0)
 
 
 def test_the_ends_of_the_trained_range_are_inside(fitted, truth):

@@ -40,10 +40,14 @@ _ANGLE_NAME = re.compile(r"(^|_)(d?phi|azimuth|angle)\d*($|_)", re.IGNORECASE)
 def choose_transform(field: Field, values: Array, others: Columns, fields: Schema) -> Transform:
     """Choose the transform of a flat or fixed-shape column from what its values look like.
 
-    The rules, the first that holds: one value, two values, an array (voxels with exact zeros,
-    pixels, other), a few consecutive integers, few distinct values, many integers, an angle, a
-    spike (implied by a discrete column or not), always below another column, skewed, and else
-    plain.
+    The rules, the first that holds: one value, a grid of a condition (below), two values, an
+    array (voxels with exact zeros, pixels, other), a few consecutive integers, few distinct
+    values, many integers, an angle, a spike (implied by a discrete column or not), always below
+    another column, skewed, and else plain.
+
+    A grid is what a condition of two or more floating-point numbers that are not all integers
+    is taken for, such as the inverse temperatures 0.3, 0.4 and 0.5: a range, with values between
+    them. Labels and charges are integers, of any type, and remain what they are.
 
     Parameters
     ----------
@@ -59,6 +63,9 @@ def choose_transform(field: Field, values: Array, others: Columns, fields: Schem
     distinct = np.unique(values) if field.allowed is None else np.array(field.allowed)
     if len(distinct) == 1:
         return Constant()
+    few = len(distinct) <= MAX_CATEGORIES and len(distinct) < 0.1 * len(values)
+    if (few or len(distinct) == 2) and _is_grid(field, distinct):
+        return smooth(values)
     if len(distinct) == 2:
         return Binary((float(distinct[0]), float(distinct[1])))
     if field.shape:
@@ -66,7 +73,7 @@ def choose_transform(field: Field, values: Array, others: Columns, fields: Schem
     integer = np.dtype(field.dtype).kind in "iub"
     if integer and len(distinct) <= MAX_COUNTS and np.ptp(distinct) < 2 * len(distinct):
         return Count()
-    if len(distinct) <= MAX_CATEGORIES and len(distinct) < 0.1 * len(values):
+    if few:
         return Categories()
     if integer:
         return Integer()
@@ -95,7 +102,11 @@ def _choose_for_continuous(
             angle, reference=_reference_angle(values, angle, others, fields)
         )
     spike = _spike_of(values)
-    discrete = [n for n, c in others.items() if c.ndim == 1 and len(np.unique(c)) <= 50]
+    discrete = [
+        n
+        for n, c in others.items()
+        if c.ndim == 1 and len(np.unique(c)) <= 50 and not _is_grid(fields[n], c)
+    ]
     if spike is not None:
         implied = [n for n in discrete if _implies(others[n], values == spike)]
         return ByCategory(implied[0]) if implied else Spike(spike)
@@ -108,6 +119,12 @@ def _choose_for_continuous(
 def is_real(field: Field) -> bool:
     """Whether the field is one floating-point number per event or entry."""
     return not field.shape and np.dtype(field.dtype).kind == "f"
+
+
+def _is_grid(field: Field, values: Array) -> bool:
+    """Whether a condition may take values between those that are there."""
+    range_like = is_real(field) and field.role == "condition" and field.allowed is None
+    return range_like and not (values == np.rint(values)).all()
 
 
 def angle_of(field: Field, values: Array) -> Angle | None:
