@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from physgen.mcmc import ChainTooShortError
-from physgen.simulators import Ising2D, Ising3D, farms, spin_simulator
+from physgen.simulators import Ising2D, Ising3D, farms, planning
 from physgen.simulators.ising_exact import (
     CRITICAL_BETA,
     boltzmann,
@@ -267,19 +268,19 @@ def broken_clusters(monkeypatch):
 )
 def test_a_kernel_two_percent_off_is_found(monkeypatch, algorithm, break_it):
     break_it(monkeypatch)
-    spin_simulator._measured_times.cache_clear()
+    planning.measured_times.cache_clear()
     simulator = Ising2D(16, algorithm=algorithm, observables=("energy",))
     energy = simulator(4000, {"beta": CRITICAL_BETA}, rng=11)["energy"]
-    spin_simulator._measured_times.cache_clear()
+    planning.measured_times.cache_clear()
     assert abs(pulls(energy, torus(16, CRITICAL_BETA), CRITICAL_BETA)[0]) > 4
     assert energy_chi2(energy, 16, CRITICAL_BETA).p_value < 1e-3
 
 
 def test_a_broken_kernel_is_found_among_the_states(monkeypatch):
     broken_metropolis(monkeypatch)
-    spin_simulator._measured_times.cache_clear()
+    planning.measured_times.cache_clear()
     p = state_p_value(Ising2D(4, algorithm="metropolis"), CRITICAL_BETA, 100_000, seed=3)
-    spin_simulator._measured_times.cache_clear()
+    planning.measured_times.cache_clear()
     assert p < 1e-3
 
 
@@ -320,12 +321,41 @@ def test_threads_change_nothing():
 def test_the_file_says_how_it_was_made():
     events = Ising2D((4, 6), field=0.5)(10, {"beta": 0.3}, rng=1)
     words = events.schema.conventions
-    assert "H = -1 sum_<ij> s_i s_j - 0.5 sum_i s_i" in words["hamiltonian"]
+    assert "H = -1 sum_<ij> s_i s_j -0.5 sum_i s_i" in words["hamiltonian"]
     assert "4 x 6" in words["hamiltonian"]
     assert "metropolis" in words["sampling"]
     assert "tau_int" in words["sampling"]
-    given = Ising2D(4, n_burn_in=5, spacing=2)(10, {"beta": 0.3}, rng=1)
-    assert "not measured" in given.schema.conventions["sampling"]
+    given = Ising2D(4, n_burn_in=25, spacing=20)(10, {"beta": 0.3}, rng=1)
+    assert "as asked for; tau_int" in given.schema.conventions["sampling"]
+
+
+def test_times_too_short_are_said(caplog):
+    Ising2D(16, n_burn_in=1, spacing=2)(10, {"beta": CRITICAL_BETA}, rng=1)
+    said = " ".join(caplog.messages)
+    assert "a burn-in of 1 sweeps is short" in said
+    assert "a spacing of 2 sweeps is short" in said
+    caplog.clear()
+    Ising2D(16, n_burn_in=200, spacing=100)(10, {"beta": CRITICAL_BETA}, rng=1)
+    assert not caplog.messages
+
+
+def test_the_ladder_tells_its_swaps():
+    simulator = Ising2D(8, algorithm="parallel_tempering")
+    times = simulator.thermalization(np.array([0.4, 0.5]))
+    assert len(times.swap_rates) == len(times.beta) - 1
+    assert (times.swap_rates > 0.3).all()
+    assert times.n_round_trips > 0
+    assert "swap rates" in times.in_words()
+
+
+@pytest.mark.parametrize(
+    "simulator",
+    [Ising2D((3, 4), coupling=-0.5, field=0.3), Ising2D(4, boundary="open"), Ising3D(2)],
+)
+def test_the_reduced_energy_is_beta_times_the_energy(simulator):
+    spins = simulator(50, {"beta": 0.3}, rng=1)["spins"]
+    reduced = simulator.reduced_energy(0.7)(torch.from_numpy(spins))
+    assert reduced.numpy() == pytest.approx(0.7 * simulator.energy(spins), rel=1e-5)
 
 
 def test_observables_are_columns():
@@ -382,6 +412,13 @@ def test_zero_temperature_is_the_ground_state():
     ("settings", "said"),
     [
         ({"n_side": 1}, "2 or more"),
+        ({"n_side": (8.0, 8.5)}, "whole number"),
+        ({"n_side": "32"}, "whole number"),
+        ({"n_side": True}, "whole number"),
+        ({"n_burn_in": 1.5, "spacing": 2}, "n_burn_in must be a whole number"),
+        ({"n_threads": 1.5}, "n_threads must be a whole number"),
+        ({"coupling": "1"}, "coupling must be a finite number"),
+        ({"field": np.ones(3)}, "field must be a finite number"),
         ({"n_side": (4, 1)}, "2 or more"),
         ({"n_side": (4, 4, 4)}, "n_side must be one number or 2"),
         ({"algorithm": "wolf"}, "did you mean 'wolff'"),
@@ -407,6 +444,13 @@ def test_bad_settings_are_refused(settings, said):
     ("n_events", "conditions", "said"),
     [
         (0, {"beta": 0.4}, "n_events must be 1 or more"),
+        (10.0, {"beta": 0.4}, "n_events must be a whole number"),
+        ("10", {"beta": 0.4}, "n_events must be a whole number"),
+        (True, {"beta": 0.4}, "n_events must be a whole number"),
+        (10, {"beta": "cold"}, "real numbers"),
+        (10, {"beta": 0.4j}, "real numbers"),
+        (10, {"beta": np.ma.masked_equal(np.full(10, 0.4), 0.4)}, "real numbers"),
+        (10, 0.4, "are a dict"),
         (-1, {"beta": 0.4}, "n_events must be 1 or more"),
         (10, {"beta": -0.4}, "coupling=-1"),
         (10, {"beta": math.nan}, "beta must be 0 or more"),
@@ -428,11 +472,38 @@ def test_too_many_temperatures_for_a_ladder():
 
 
 def test_a_chain_too_short_says_its_tau(monkeypatch):
-    right = spin_simulator.thermalize
-    monkeypatch.setattr(
-        spin_simulator, "thermalize", lambda *a, **k: right(*a, **k, max_sweeps=256)
-    )
-    spin_simulator._measured_times.cache_clear()
+    right = planning.thermalize
+    monkeypatch.setattr(planning, "thermalize", lambda *a: right(*a[:-1], 256))
+    planning.measured_times.cache_clear()
     with pytest.raises(ChainTooShortError, match="swendsen_wang") as caught:
         Ising2D(32)(10, {"beta": CRITICAL_BETA}, rng=1)
     assert 5 < caught.value.tau < 200
+
+
+def test_numbers_of_numpy_and_torch_will_do():
+    simulator = Ising2D(np.int64(4), observables="energy")
+    events = simulator(np.int32(10), {"beta": torch.full((10,), 0.4, requires_grad=True)}, rng=1)
+    assert events.schema.names == ("spins", "beta", "energy")
+    again = simulator(10, events, rng=1)
+    assert (again["spins"] == events["spins"]).all()
+
+
+@pytest.mark.parametrize("start", [-1, 11])
+def test_a_stream_starts_within_its_events(start):
+    with pytest.raises(ValueError, match="start must be 0 to n_events = 10"):
+        next(Ising2D(4).stream(10, {"beta": 0.4}, rng=1, start=start))
+
+
+@pytest.mark.parametrize(
+    ("spins", "said"),
+    [
+        (np.zeros((2, 4, 4)), r"2 \* s - 1"),
+        (np.full((2, 4, 4), 0.7), "spins are -1 or \\+1"),
+        (np.full((2, 4, 4), 300), "spins are -1 or \\+1"),
+        (np.ones((2, 4, 5)), "16 spins are needed"),
+        (np.ones(16), "16 spins are needed"),
+    ],
+)
+def test_energies_are_of_spins(spins, said):
+    with pytest.raises(ValueError, match=said):
+        Ising2D(4).energy(spins)

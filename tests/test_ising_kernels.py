@@ -303,7 +303,8 @@ def test_starts_that_never_meet_are_an_error():
 
 
 def test_a_range_takes_the_slowest_between_its_ends():
-    times = Thermalization.given(np.array([0.1, 0.2, 0.3, 0.4]), "metropolis", 1, 1)
+    betas = np.array([0.1, 0.2, 0.3, 0.4])
+    times = Thermalization.unknown(betas, "metropolis").replaced(1, 1)
     times.n_burn_in[:] = [10, 30, 20, 90]
     times.spacing[:] = [1, 2, 3, 4]
     assert times.slowest(0.1, 0.1) == (10, 1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
-from physgen.simulators.checks import check_name
+from physgen.simulators.checks import check_name, checked_count
 from physgen.simulators.lattice import Boundary, cubic, square, triangular
 from physgen.simulators.spin_model import SpinModel
 from physgen.simulators.spin_simulator import SpinSimulator
@@ -124,10 +124,9 @@ class Ising3D(SpinSimulator):
         return SpinModel(cubic((a, b, c), self.boundary), self.coupling, self.field)
 
 
-def _sides(n_side: int | tuple[int, ...], n_dimensions: int) -> tuple[int, ...]:
-    sides = (n_side,) * n_dimensions if isinstance(n_side, int) else tuple(n_side)
-    if len(sides) != n_dimensions or min(sides) < 2:
-        raise ValueError(
-            f"n_side must be one number or {n_dimensions}, each 2 or more, got {n_side}"
-        )
-    return sides
+def _sides(n_side: Any, n_dimensions: int) -> tuple[int, ...]:
+    many = isinstance(n_side, tuple | list)
+    sides = tuple(checked_count("n_side", n, 2) for n in (n_side if many else [n_side]))
+    if many and len(sides) != n_dimensions:
+        raise ValueError(f"n_side must be one number or {n_dimensions}, got {n_side}")
+    return sides if many else sides * n_dimensions

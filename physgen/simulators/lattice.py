@@ -10,6 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from physgen.simulators.checks import check_name
+
 __all__ = ["Boundary", "Lattice", "cubic", "square", "triangular"]
 
 Boundary = Literal["periodic", "open"]
@@ -37,11 +39,9 @@ class Lattice:
     boundary: Boundary = "periodic"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         if min(self.shape) < 2:
             raise ValueError(f"every side of a lattice must be at least 2, got {self.shape}")
-        if self.boundary not in ("periodic", "open"):
-            raise ValueError(f"boundary must be 'periodic' or 'open', got {self.boundary!r}")
+        check_name("boundary", self.boundary, ("periodic", "open"))
         if prod(self.shape) * self.n_neighbors >= 1 << 31:
             raise ValueError(
                 f"a lattice of {self.shape} has too many sites; 2^31 / 8 is the limit"

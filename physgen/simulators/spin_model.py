@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -48,17 +49,18 @@ class SpinModel:
     def __post_init__(self) -> None:
         for name in ("coupling", "field"):
             value = getattr(self, name)
-            if not math.isfinite(value):
-                raise ValueError(f"{name} must be a finite number, got {value}")
+            if not isinstance(value, Real) or not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, got {value!r}")
+            object.__setattr__(self, name, float(value))
 
     @property
     def hamiltonian(self) -> str:
         """The convention, in words for a file."""
         lattice = self.lattice
         sides = " x ".join(map(str, lattice.shape))
-        field = f" - {self.field:g} sum_i s_i" if self.field else ""
+        field = f" {-self.field:+g} sum_i s_i" if self.field else ""
         return (
-            f"H = -{self.coupling:g} sum_<ij> s_i s_j{field}, each bond once, {sides} sites with "
+            f"H = {-self.coupling:+g} sum_<ij> s_i s_j{field}, each bond once, {sides} sites with "
             f"{lattice.n_neighbors} neighbors, {lattice.boundary}, beta = 1/(k_B T)"
         )
 

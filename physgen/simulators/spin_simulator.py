@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from physgen.events import Events
 from physgen.random import Rng, as_seed, derived_seed
 from physgen.schema import Field, Schema
-from physgen.simulators.checks import check_name, checked_beta
-from physgen.simulators.farms import (
-    BitFarm,
-    Farm,
-    SwendsenWangFarm,
-    WolffFarm,
-    measured,
-    starting_spins,
+from physgen.simulators import planning
+from physgen.simulators.checks import (
+    check_name,
+    checked_beta,
+    checked_count,
+    checked_spins,
 )
+from physgen.simulators.farms import Farm, measured, starting_spins
 from physgen.simulators.sampling import Sampler
-from physgen.simulators.spin_model import Algorithm, Rule, SpinModel
-from physgen.simulators.tempered import TemperedFarm, ladder
-from physgen.simulators.thermalization import Thermalization, thermalize
+from physgen.simulators.spin_model import Algorithm, SpinModel
+from physgen.simulators.thermalization import Thermalization
 
-__all__ = ["SpinSimulator", "make_farm"]
+__all__ = ["SpinSimulator"]
 
-# byte-coded lattices are moved one after the other, so a farm of many would gain nothing
-_N_CLUSTER_LANES = 32
-# temperatures at which burn-in and spacing are measured, with 8 lattices or more each
-_N_NODES = 16
 # a stream of its own: a surrogate called with the same seed must not follow the simulator
 _STREAM = 2
 _UNITS = {"energy": "J", "magnetization": ""}
@@ -56,6 +51,8 @@ class SpinSimulator(ABC):
         """Lattice, coupling and field."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.observables, str):
+            object.__setattr__(self, "observables", (self.observables,))
         check_name("algorithm", self.algorithm, get_args(Algorithm))
         check_name("start", self.start, ("cold", "hot"))
         object.__setattr__(self, "observables", tuple(self.observables))
@@ -68,6 +65,7 @@ class SpinSimulator(ABC):
                 f"signs have the same energy, and field={field:g} breaks that; use "
                 "algorithm='metropolis', 'heat_bath' or 'parallel_tempering'"
             )
+        object.__setattr__(self, "device", str(self.device))
         if self.device != "cpu":
             self._check_device()
         if (self.n_burn_in is None) != (self.spacing is None):
@@ -75,9 +73,8 @@ class SpinSimulator(ABC):
                 "n_burn_in and spacing go together: give both, or neither to have them measured"
             )
         for name, low in (("n_burn_in", 0), ("spacing", 1), ("n_threads", 1)):
-            value = getattr(self, name)
-            if value is not None and value < low:
-                raise ValueError(f"{name} must be {low} or more, got {value}")
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, checked_count(name, getattr(self, name), low))
 
     def _check_device(self) -> None:
         from physgen.simulators import ising_cuda
@@ -124,8 +121,9 @@ class SpinSimulator(ABC):
         ValueError
             If beta is missing, negative or not finite, or n_events is below 1.
         """
+        n_events = checked_count("n_events", n_events, 1)
         pieces = self.stream(n_events, conditions, rng=rng)
-        columns = {f.name: np.empty((max(n_events, 0), *f.shape), f.dtype) for f in self.schema}
+        columns = {f.name: np.empty((n_events, *f.shape), f.dtype) for f in self.schema}
         n_done = 0
         for piece in pieces:
             for name, whole in columns.items():
@@ -151,7 +149,10 @@ class SpinSimulator(ABC):
             Number of the first event to yield: a stopped stream goes on from there with the
             same events.
         """
+        n_events = checked_count("n_events", n_events, 1)
         beta = checked_beta(n_events, conditions, type(self).__name__)
+        if not 0 <= start <= n_events:
+            raise ValueError(f"start must be 0 to n_events = {n_events}, got {start}")
         times, rungs = self._times(beta)
         schema = Schema(
             self.schema.fields, {**self.schema.conventions, "sampling": times.in_words()}
@@ -191,8 +192,34 @@ class SpinSimulator(ABC):
         -------
         array of shape (n_events,), float64
         """
-        flat = np.ascontiguousarray(spins, dtype=np.int8).reshape(-1, self.model.lattice.n_sites)
-        return measured(self.model, flat)[0]
+        return measured(self.model, checked_spins(spins, self.model.lattice.n_sites))[0]
+
+    def reduced_energy(self, beta: float) -> Callable[[Tensor], Tensor]:
+        """Beta times the energy, for the kernels of :mod:`physgen.mcmc`.
+
+        Parameters
+        ----------
+        beta : float
+            In 1/J.
+
+        Returns
+        -------
+        callable
+            Of states of -1 and +1, a Tensor of shape (n_chains, *sides) or (n_chains, n_spins);
+            gives a Tensor of shape (n_chains,).
+        """
+        lattice, model = self.model.lattice, self.model
+        site = np.repeat(np.arange(lattice.n_sites), len(lattice.offsets))
+        neighbor = lattice.neighbors[:, : len(lattice.offsets)].reshape(-1).astype(np.int64)
+        bound = neighbor != site
+        here, there = torch.from_numpy(site[bound]), torch.from_numpy(neighbor[bound])
+
+        def energy(state: Tensor) -> Tensor:
+            s = state.flatten(1).to(torch.get_default_dtype())
+            bonds = (s[:, here] * s[:, there]).sum(dim=1)
+            return -beta * (model.coupling * bonds + model.field * s.sum(dim=1))
+
+        return energy
 
     def _events(self, schema: Schema, spins: np.ndarray, beta: np.ndarray) -> Events:
         spins = spins.reshape(-1, *self.model.lattice.shape)
@@ -226,111 +253,29 @@ class SpinSimulator(ABC):
     def _times(self, beta: np.ndarray) -> tuple[Thermalization, np.ndarray | None]:
         values = np.unique(beta)
         algorithm = self._algorithm(values)
-        rungs = self._rungs(values) if algorithm == "parallel_tempering" else None
-        if self.n_burn_in is not None and self.spacing is not None:
-            return Thermalization.given(values, algorithm, self.n_burn_in, self.spacing), rungs
-        return _measured_times(self.model, algorithm, _nodes(self.model, values, rungs)), rungs
-
-    def _rungs(self, values: np.ndarray) -> np.ndarray:
-        most = _n_lanes("parallel_tempering") // 8
-        if len(values) > most:
-            raise ValueError(
-                f"parallel tempering keeps every beta on its ladder, at most {most} of them; "
-                f"got {len(values)}; use another algorithm"
-            )
-        hot_end = 0.8 * _critical_beta(self.model)
-        if values[0] > hot_end:
-            # a ladder must reach into the disordered phase, where configurations forget
-            values = np.append(hot_end, values)
-        rungs = _ladder(self.model, tuple(values))
-        if len(rungs) > most:
-            raise ValueError(
-                f"a ladder from beta = {values[0]:g} to {values[-1]:g} needs {len(rungs)} rungs "
-                f"on this lattice, more than {most}; ask for a narrower range or a smaller lattice"
-            )
-        return rungs
+        tempered = algorithm == "parallel_tempering"
+        rungs = planning.rungs_for(self.model, values) if tempered else None
+        nodes = planning.trial_betas(self.model, values, rungs)
+        if self.n_burn_in is None or self.spacing is None:
+            return planning.measured_times(self.model, algorithm, nodes), rungs
+        chosen = self.n_burn_in, self.spacing
+        return planning.chosen_times(self.model, algorithm, nodes, *chosen), rungs
 
     def _farm(self, algorithm: Algorithm, beta: np.ndarray, hot: np.ndarray, seed: int) -> Farm:
         if self.device == "cpu":
-            return make_farm(self.model, algorithm, beta, hot, seed)
+            return planning.make_farm(self.model, algorithm, beta, hot, seed)
         from physgen.simulators import ising_cuda
 
         start = starting_spins(self.model, beta, hot, derived_seed(seed, 0))
         seed = derived_seed(seed, 1)
         return ising_cuda.CudaFarm(
-            self.model, beta, _rule(algorithm), start, seed, device=self.device
+            self.model, beta, planning.rule_of(algorithm), start, seed, device=self.device
         )
 
     def n_lanes(self, algorithm: Algorithm) -> int:
         """Lattices of a farm of this algorithm on this device."""
         if self.device == "cpu":
-            return _n_lanes(algorithm)
+            return planning.n_lanes(algorithm)
         from physgen.simulators import ising_cuda
 
         return ising_cuda.lanes_for(self.model.lattice.n_sites)
-
-
-def make_farm(
-    model: SpinModel, algorithm: Algorithm, beta: np.ndarray, hot: np.ndarray, seed: int
-) -> Farm:
-    """Lattices of an algorithm at their starts; beta and hot of shape (n_lanes,)."""
-    spins = starting_spins(model, beta, hot, derived_seed(seed, 0))
-    seed = derived_seed(seed, 1)
-    if algorithm == "wolff":
-        return WolffFarm(model, beta, spins, seed)
-    if algorithm == "swendsen_wang":
-        return SwendsenWangFarm(model, beta, spins, seed)
-    if algorithm == "parallel_tempering":
-        return TemperedFarm(model, beta, spins, seed)
-    return BitFarm(model, beta, _rule(algorithm), spins, seed)
-
-
-def _rule(algorithm: Algorithm) -> Rule:
-    return "heat_bath" if algorithm == "heat_bath" else "metropolis"
-
-
-def _n_lanes(algorithm: Algorithm) -> int:
-    return _N_CLUSTER_LANES if algorithm in ("wolff", "swendsen_wang") else BitFarm.n_lanes
-
-
-def _nodes(model: SpinModel, values: np.ndarray, rungs: np.ndarray | None) -> tuple[float, ...]:
-    """Temperatures to measure at: all, or a grid with the slowest one, the critical point."""
-    if rungs is not None:
-        return tuple(rungs)
-    if len(values) <= _N_NODES:
-        return tuple(values)
-    slowest = np.clip(_critical_beta(model), values[0], values[-1])
-    grid = np.append(np.linspace(values[0], values[-1], _N_NODES - 1), slowest)
-    return tuple(np.unique(grid))
-
-
-def _critical_beta(model: SpinModel) -> float:
-    return model.lattice.critical_coupling / abs(model.coupling) if model.coupling else 1.0
-
-
-@lru_cache(maxsize=64)
-def _measured_times(
-    model: SpinModel, algorithm: Algorithm, nodes: tuple[float, ...]
-) -> Thermalization:
-    return thermalize(
-        lambda beta, hot: make_farm(model, algorithm, beta, hot, seed=0),
-        np.asarray(nodes),
-        max(_n_lanes(algorithm), 8 * len(nodes)),
-        model,
-        algorithm,
-    )
-
-
-@lru_cache(maxsize=16)
-def _ladder(model: SpinModel, values: tuple[float, ...]) -> np.ndarray:
-    """Rungs at the energy fluctuations that a short run from cold starts shows."""
-    nodes = np.linspace(values[0], values[-1], _N_NODES)
-    lane = np.arange(BitFarm.n_lanes) * _N_NODES // BitFarm.n_lanes
-    farm = make_farm(model, "metropolis", nodes[lane], np.zeros(len(lane), dtype=bool), seed=1)
-    farm.sweep(200)
-    energies = []
-    for _ in range(50):
-        farm.sweep(4)
-        energies.append(farm.measure()[0])
-    sigma = [np.std([e[lane == k] for e in energies]) for k in range(_N_NODES)]
-    return ladder(np.asarray(values), nodes, np.asarray(sigma))

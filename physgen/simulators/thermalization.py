@@ -26,6 +26,7 @@ The trial has a seed of its own, so these numbers depend on the model and the te
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,6 +75,12 @@ class Thermalization:
         Difference of hot and cold means in standard errors, the larger of the two series.
     n_sweeps : int
         Length of the trial.
+    measured : bool
+        Whether burn-in and spacing are those of the trial, rather than somebody's choice.
+    swap_rates : array of shape (n_betas - 1,), optional
+        Of parallel tempering, between each temperature and the next.
+    n_round_trips : int
+        Of parallel tempering, from the hottest rung to the coldest and back, in the trial.
     """
 
     beta: np.ndarray
@@ -85,6 +92,9 @@ class Thermalization:
     residual: np.ndarray
     hot_cold: np.ndarray
     n_sweeps: int
+    measured: bool = True
+    swap_rates: np.ndarray | None = None
+    n_round_trips: int = 0
 
     def slowest(self, low: float, high: float) -> tuple[int, int]:
         """Burn-in and spacing that suffice between two inverse temperatures."""
@@ -93,36 +103,39 @@ class Thermalization:
         near = slice(first, last + 1)
         return int(self.n_burn_in[near].max()), int(self.spacing[near].max())
 
-    @classmethod
-    def given(
-        cls, beta: np.ndarray, algorithm: Algorithm, n_burn_in: int, spacing: int
-    ) -> Thermalization:
-        """Times that somebody chose; what a trial would measure is NaN."""
-        unknown = np.full(len(beta), np.nan)
-        return cls(
-            beta=beta,
-            algorithm=algorithm,
-            tau_energy=unknown,
-            tau_order=unknown,
-            n_burn_in=np.full(len(beta), n_burn_in),
-            spacing=np.full(len(beta), spacing),
-            residual=unknown,
-            hot_cold=unknown,
-            n_sweeps=0,
+    def replaced(self, n_burn_in: int, spacing: int) -> Thermalization:
+        """The same with times that somebody chose; what they leave of rho is not known."""
+        n = len(self.beta)
+        return dataclasses.replace(
+            self,
+            n_burn_in=np.full(n, n_burn_in),
+            spacing=np.full(n, spacing),
+            residual=np.full(n, np.nan),
+            measured=False,
         )
+
+    @classmethod
+    def unknown(cls, beta: np.ndarray, algorithm: Algorithm) -> Thermalization:
+        """Nothing measured: all NaN, to be :meth:`replaced`."""
+        nan = np.full(len(beta), np.nan)
+        return cls(beta, algorithm, nan, nan, nan, nan, nan, nan, n_sweeps=0)
 
     def in_words(self) -> str:
         """One sentence for the conventions of a file."""
         burn_in, spacing = int(self.n_burn_in.max()), int(self.spacing.max())
         run = f"{self.algorithm}, {burn_in} sweeps of burn-in, then one event per {spacing} sweeps"
-        if not self.n_sweeps:
-            return f"{run} of a chain, as asked for; autocorrelation not measured"
-        tau = max(self.tau_energy.max(), self.tau_order.max())
-        rho = abs(self.residual).max()
-        return (
-            f"{run} of a chain at the slowest beta, where tau_int = {tau:.3g} sweeps; "
-            f"correlation of an event with the next of its chain {rho:.2g}"
-        )
+        tau = np.fmax(self.tau_energy, self.tau_order).max()
+        slow = f"tau_int = {tau:.3g} sweeps at the slowest beta"
+        if not self.measured:
+            return (
+                f"{run} of a chain, as asked for; {slow if self.n_sweeps else 'tau not measured'}"
+            )
+        words = f"{run} of a chain; {slow}, correlation of an event with the next of its chain "
+        words += f"{np.abs(self.residual).max():.2g}"
+        if self.swap_rates is not None and len(self.swap_rates):
+            low, high = self.swap_rates.min(), self.swap_rates.max()
+            words += f"; swap rates {low:.2f} to {high:.2f}, {self.n_round_trips:,} round trips"
+        return words
 
 
 def thermalize(
