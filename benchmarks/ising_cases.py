@@ -14,7 +14,8 @@ from physgen.simulators.clusters import swendsen_wang, wolff
 from physgen.simulators.ising import Ising2D, Ising3D
 from physgen.simulators.ising_exact import CRITICAL_BETA, torus
 from physgen.simulators.sampling import chunk_size
-from physgen.simulators.spin_simulator import SpinSimulator, make_farm
+from physgen.simulators.planning import make_farm
+from physgen.simulators.spin_simulator import SpinSimulator
 from physgen.simulators.xoshiro import seed_states
 
 CUBE_SIDES = {16: 6, 32: 10, 64: 16, 128: 26, 256: 40}
