@@ -6,7 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from physgen.spin_observables import cluster_sizes, spin_correlations, structure_factors
+from physgen.spin_observables import (
+    cluster_sizes,
+    require_spins,
+    spin_correlations,
+    structure_factors,
+)
 
 __all__ = [
     "cluster_sizes",
@@ -83,11 +88,17 @@ def magnetization(spins: np.ndarray) -> np.ndarray:
     spins : array of shape (n_events, ...)
         Spins of +1 and -1.
 
+    Raises
+    ------
+    ValueError
+        If a spin is neither -1 nor +1.
+
     Examples
     --------
     >>> magnetization(np.ones((1, 4, 4), dtype=np.int8))
     array([1.])
     """
+    require_spins(spins)
     return _per_event(spins).mean(axis=1)
 
 
@@ -108,11 +119,17 @@ def ising_energy(spins: np.ndarray) -> np.ndarray:
     -------
     array of shape (n_events,), float64
 
+    Raises
+    ------
+    ValueError
+        If a spin is neither -1 nor +1.
+
     Examples
     --------
     >>> ising_energy(np.ones((1, 4, 4), dtype=np.int8))
     array([-32.])
     """
+    require_spins(spins)
     s = np.asarray(spins, dtype=np.float64)
     lattice = tuple(range(1, s.ndim))
     bonds = [(s * np.roll(s, 1, axis)).sum(axis=lattice) for axis in lattice]

@@ -11,6 +11,7 @@ __all__ = [
     "blocks_of_spins",
     "cluster_sizes",
     "lattice_shape",
+    "require_spins",
     "spin_correlations",
     "structure_factors",
 ]
@@ -34,6 +35,11 @@ def spin_correlations(spins: np.ndarray) -> np.ndarray:
     -------
     array of shape (n_events, n_side // 2 + 1), float64
         At r = 0, 1, ... up to half of the shortest side; C(r) = C(n_side - r).
+
+    Raises
+    ------
+    ValueError
+        If a spin is neither -1 nor +1.
 
     Examples
     --------
@@ -65,7 +71,7 @@ def structure_factors(spins: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the sides differ, since their wave numbers do.
+        If the sides differ, since their wave numbers do, or a spin is neither -1 nor +1.
 
     Examples
     --------
@@ -97,6 +103,11 @@ def cluster_sizes(spins: np.ndarray) -> Any:
     awkward array of n_events lists of int32
         The sizes of an event add up to its number of spins.
 
+    Raises
+    ------
+    ValueError
+        If a spin is neither -1 nor +1.
+
     Examples
     --------
     >>> cluster_sizes(np.array([[1, 1, -1, -1, -1, 1]])).tolist()
@@ -107,6 +118,7 @@ def cluster_sizes(spins: np.ndarray) -> Any:
     lattice_shape(spins)
     sizes, counts = [], []
     for block in blocks_of_spins(spins):
+        require_spins(block)
         event, size = _labeled_sizes(block)
         sizes.append(size[np.lexsort((-size, event))].astype(np.int32))
         counts.append(np.bincount(event, minlength=len(block)))
@@ -124,6 +136,17 @@ def lattice_shape(spins: np.ndarray) -> tuple[int, ...]:
     return shape[1:]
 
 
+def require_spins(spins: np.ndarray) -> None:
+    """Refuse what is not -1 or +1, which would silently make wrong energies."""
+    s = np.asarray(spins)
+    wrong = s[np.abs(s) != 1]
+    if len(wrong):
+        raise ValueError(
+            f"spins must be -1 or +1, got {wrong[0]:g}; spins of 0 and 1 become such by "
+            "2 * spins.astype('int8') - 1"
+        )
+
+
 def blocks_of_spins(spins: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the events in pieces of bounded size."""
     spins = np.asarray(spins)
@@ -133,8 +156,12 @@ def blocks_of_spins(spins: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _in_blocks(function: Callable[[np.ndarray], np.ndarray], spins: np.ndarray) -> np.ndarray:
-    # sums of up to 2^24 products of spins are exact in float32
-    return np.concatenate([function(block.astype(np.float32)) for block in blocks_of_spins(spins)])
+    pieces = []
+    for block in blocks_of_spins(spins):
+        require_spins(block)
+        # sums of up to 2^24 products of spins are exact in float32
+        pieces.append(function(block.astype(np.float32)))
+    return np.concatenate(pieces)
 
 
 def _correlations(s: np.ndarray) -> np.ndarray:

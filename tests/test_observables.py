@@ -209,3 +209,32 @@ def test_spins_need_an_axis_of_events(function):
         function(np.ones(4))
     with pytest.raises(ValueError, match="an event or more"):
         function(np.ones((0, 4, 4)))
+
+
+SPIN_FUNCTIONS = [
+    ising_energy,
+    magnetization,
+    spin_correlations,
+    structure_factors,
+    cluster_sizes,
+]
+
+
+@pytest.mark.parametrize("function", SPIN_FUNCTIONS)
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "bool", "int64", "float32"])
+def test_spins_of_zero_and_one_are_refused_with_the_way_out(function, dtype):
+    up = np.random.default_rng(0).integers(0, 2, (50, 4, 4)).astype(dtype)
+    with pytest.raises(
+        ValueError, match="spins must be -1 or \\+1, got 0; spins of 0 and 1 become"
+    ):
+        function(up)
+    spins = 2 * up.astype("int8") - 1
+    assert function(spins).tolist() == function(spins.astype("float32")).tolist()
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 0.3, 2.0, -np.inf])
+def test_other_spins_are_refused(wrong):
+    spins = np.ones((3, 4, 4))
+    spins[1, 2, 3] = wrong
+    with pytest.raises(ValueError, match=f"got {wrong:g};"):
+        ising_energy(spins)
