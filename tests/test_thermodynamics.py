@@ -382,6 +382,30 @@ def test_columns_and_spins_tell_the_same(events):
     assert whole.tau.tolist() == [0.5] * 3
 
 
+def test_events_that_a_simulator_spaced_are_independent(events, caplog):
+    known = thermodynamics(events)
+    assert known.tau.tolist() == [0.5] * 3
+    assert str(known) == str(thermodynamics(events, independent=True))
+    assert thermodynamics(events, independent=False).tau.min() > 0.5
+    plain = pg.Events.from_dict({name: events[name] for name in events.schema.names})
+    assert thermodynamics(plain).tau.min() > 0.5
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("independent", [None, True, False])
+def test_spacings_of_somebody_else_are_warned_of(independent, caplog):
+    """512 lattices in turn, 40 events of each one sweep apart: tau in their order is near 1/2."""
+    ising = Ising2D(16, n_burn_in=200, spacing=1, observables=("energy", "magnetization"))
+    events = ising(40 * 512, {"beta": CRITICAL_BETA}, rng=1)
+    caplog.clear()
+    table = thermodynamics(events, independent=independent)
+    assert "chosen by hand (metropolis, 200 sweeps of burn-in" in caplog.text
+    assert "errors are too small" in caplog.text
+    m = np.abs(events["magnetization"]).reshape(40, 512)
+    honest = m.mean(axis=0).std(ddof=1) / np.sqrt(512)
+    assert table.abs_magnetization.std_error[0] < 0.4 * honest
+
+
 def test_the_table_in_print():
     e = np.tile([-8.0, -4.0], 200)
     m = np.tile([1.0, 0.5], 200)
@@ -418,7 +442,7 @@ def test_weights_count_in_the_table():
 
 def test_a_chain_in_the_table_carries_its_tau(events):
     again = events[np.repeat(np.arange(3000), 6)]
-    once, chain = thermodynamics(events, independent=True), thermodynamics(again)
+    once, chain = thermodynamics(events), thermodynamics(again, independent=False)
     naive = thermodynamics(again, independent=True)
     assert (chain.tau > 2).all()
     assert chain.energy_per_site.std_error == pytest.approx(
@@ -446,7 +470,7 @@ def test_what_the_table_refuses(events):
     with pytest.raises(ValueError, match=r"beta = 0.3 has 2 \(3 of 3 temperatures"):
         thermodynamics(events[:6])
     with pytest.raises(ChainTooShortError, match=r"at beta = 0.3: .*independent=True"):
-        thermodynamics(events[:30])
+        thermodynamics(events[:30], independent=False)
     varied = events.with_columns({"field": np.arange(3000.0)}, role="condition")
     with pytest.raises(ValueError, match="field varies too"):
         thermodynamics(varied)

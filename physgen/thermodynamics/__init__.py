@@ -5,7 +5,9 @@ Every function takes a series of one number per event, or spins, and two keyword
 ``independent``
     By default events count as steps of a chain, in their order: the integrated autocorrelation
     time is measured and enters the errors. For independent events that costs some noise and is
-    right too; ``independent=True`` takes tau = 1/2 as known.
+    right too; ``independent=True`` takes tau = 1/2 as known. `thermodynamics` does so by itself
+    for events of a simulator that spaced them by what it measured. Events of several chains in
+    turn, as simulators make them, show no tau in their order.
 ``weights``
     One number per event, of any sign, with a positive sum. Averages are weighted, and the errors
     know the spread of the weights.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from physgen.thermodynamics.averages import (
 from physgen.thermodynamics.estimation import Curve
 
 __all__ = ["Thermodynamics", "thermodynamics"]
+
+logger = logging.getLogger(__name__)
 
 _MIN_EVENTS = 8
 
@@ -107,7 +110,7 @@ _HEADER = ("beta [1/J]", "events", *_CURVES.values(), "tau")
 
 
 def thermodynamics(
-    events: Events, *, n_sites: int | None = None, independent: bool = False
+    events: Events, *, n_sites: int | None = None, independent: bool | None = None
 ) -> Thermodynamics:
     """Averages of energy and magnetization at every temperature of a sample.
 
@@ -120,9 +123,11 @@ def thermodynamics(
         A weight counts.
     n_sites : int, optional
         Spins of a lattice; needed where there are no spins.
-    independent : bool, default False
+    independent : bool, optional
         Whether the events of a temperature are known to be independent. Otherwise they count as
-        steps of one chain, in their order, and its tau enters the errors.
+        steps of one chain, in their order, and its tau enters the errors. By default they are
+        independent where their convention "sampling" says that a simulator measured how far
+        apart they must be, and steps of a chain elsewhere.
 
     Returns
     -------
@@ -139,6 +144,13 @@ def thermodynamics(
         If a temperature has fewer than 8 events, another condition varies too, or the energy is
         asked of spins with another Hamiltonian.
 
+    Notes
+    -----
+    Simulators run many chains side by side and take one event of each in turn: events k and
+    k + 512, say, are of one lattice. Where burn-in and spacing were somebody's choice and too
+    short, tau in the order of the events sees nothing of that, and errors come out too small. The
+    convention "sampling" tells such events, and a warning is logged.
+
     Examples
     --------
     >>> from physgen.simulators import IsingRing
@@ -151,6 +163,7 @@ def thermodynamics(
     """
     require_events("events", events)
     _check_conditions(events)
+    independent = _independent(events, independent)
     energy, m = _energy(events), _magnetization(events)
     n_sites = _n_sites(events) if n_sites is None else n_sites
     betas, group = np.unique(np.asarray(events["beta"], dtype=np.float64), return_inverse=True)
@@ -187,6 +200,20 @@ def _measured(
     yield magnetization_moment(m, 4, **known)
     yield susceptibility(m, beta, n_sites, **known)
     yield binder_cumulant(m, **known)
+
+
+def _independent(events: Events, asked: bool | None) -> bool:
+    """What was asked for or else what the simulator says; warns of times chosen by hand."""
+    said = events.schema.conventions.get("sampling", "")
+    if "as asked for" in said:
+        logger.warning(
+            "burn-in and spacing of these events were chosen by hand (%s); where they are too "
+            "short, errors are too small, since the order of the events does not show their "
+            "chains; leave out n_burn_in and spacing to have them measured",
+            said,
+        )
+    measured = "correlation of an event with the next of its chain" in said
+    return measured if asked is None else asked
 
 
 def _curve(beta: np.ndarray, column: tuple[Measurement, ...]) -> Curve:
