@@ -13,8 +13,8 @@ from physgen.mcmc.diagnostics import integrated_autocorrelation_time
 from physgen.simulators.clusters import swendsen_wang, wolff
 from physgen.simulators.ising import Ising2D, Ising3D
 from physgen.simulators.ising_exact import CRITICAL_BETA, torus
-from physgen.simulators.sampling import chunk_size
 from physgen.simulators.planning import make_farm
+from physgen.simulators.sampling import chunk_size
 from physgen.simulators.spin_simulator import SpinSimulator
 from physgen.simulators.xoshiro import seed_states
 
