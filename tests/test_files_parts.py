@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import awkward as ak
@@ -18,7 +19,9 @@ import pytest
 
 from physgen.events import Events
 from physgen.files import atomic, read_events, write_events
+from physgen.files.interrupts import Interrupts, uninterrupted
 from physgen.files.parts import n_safe_events, parts_folder, write_stream
+from physgen.files.sink import Sink
 from physgen.schema import Field, Schema
 
 N = 1000
@@ -217,6 +220,194 @@ def test_a_damaged_part_is_made_again(tmp_path, harm, caplog):
     assert ("made again" in caplog.text) == (harm != "gone")
 
 
+# ---------------------------------------------------------------- Ctrl-C inside of HDF5
+
+
+class Interrupted:
+    """Sends SIGINT within the k-th call that HDF5 makes to our file object, for good."""
+
+    def __init__(self, k):
+        self.k, self.n = k, 0
+        self.write = Sink.write
+
+    def __call__(self, sink, block):
+        self.n += 1
+        if self.n == self.k:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return self.write(sink, block)
+
+
+def interrupted(monkeypatch, k, call):
+    """Whether the call was interrupted within the k-th write, or it has fewer."""
+    with monkeypatch.context() as patch:
+        hook = Interrupted(k)
+        patch.setattr(Sink, "write", lambda sink, block: hook(sink, block))
+        try:
+            call()
+        except KeyboardInterrupt:
+            return True
+        assert hook.n < k, "the interrupt was lost"
+        return False
+
+
+def test_ctrl_c_in_any_write_of_a_stream(tmp_path, monkeypatch):
+    """Also while the parts are joined: nothing safe is lost, and the same call goes on."""
+    path = tmp_path / "a.h5"
+    n_safe = []
+    for k in range(1, 200):
+        before = signal.getsignal(signal.SIGINT)
+        went_on = interrupted(monkeypatch, k, lambda: write_stream(path, stream(300), N, REQUEST))
+        assert signal.getsignal(signal.SIGINT) is before
+        if not went_on:
+            break
+        assert not path.exists()
+        n_safe.append(n_safe_events(path))
+        for part in parts_folder(path).glob("0*.h5"):
+            read_events(part)
+        if k % 2:  # a fresh start every second time, so that every write is met
+            for left in parts_folder(path).iterdir():
+                left.unlink()
+    same(path, made(0, N))
+    assert {300, 600, 900, N} <= set(n_safe)  # what was being written is finished
+
+
+def test_ctrl_c_in_any_write_of_a_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.h5"
+    write_events(path, made(0, 5))
+    k = 1
+    while interrupted(monkeypatch, k, lambda: write_events(path, made(0, 20))):
+        same(path, made(0, 5))
+        k += 1
+    assert k > 4
+    same(path, made(0, 20))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_unprotected_the_interrupt_is_lost_in_hdf5(tmp_path):
+    """The hook meets what it is for: without the protection the file is not what it seems."""
+    code = (
+        "import contextlib, os, signal, sys; import numpy as np\n"
+        "from physgen.events import Events\n"
+        "from physgen.files import hdf5, read_events, write_events\n"
+        "from physgen.files.sink import Sink\n"
+        "hdf5.uninterrupted = contextlib.nullcontext\n"
+        "write, n = Sink.write, 0\n"
+        "def hook(sink, block):\n"
+        "    global n\n"
+        "    n += 1\n"
+        "    if n == int(sys.argv[2]): os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return write(sink, block)\n"
+        "Sink.write = hook\n"
+        "write_events(sys.argv[1], Events.from_dict({'x': np.arange(99)}))\n"
+    )
+    codes = set()
+    for k in (1, 3):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "a.h5"), str(k)], capture_output=True
+        )
+        codes.add((done.returncode, b"ignored" in done.stderr))
+    assert codes - {(-signal.SIGINT, False)}
+
+
+def test_ctrl_c_at_random_moments(tmp_path):
+    """A process that writes all the time is interrupted cleanly whenever it is."""
+    code = (
+        "import sys; import numpy as np; from physgen.events import Events\n"
+        "from physgen.files.parts import write_stream\n"
+        "x = np.random.default_rng(1).integers(0, 99, (20, 4096, 8))\n"
+        "def pieces(start):\n"
+        "    return (Events.from_dict({'x': x[k]}) for k in range(start // 4096, 20))\n"
+        "print('ready', flush=True)\n"
+        "try:\n"
+        "    while True: write_stream(sys.argv[1], pieces, x[..., 0].size, {})\n"
+        "except KeyboardInterrupt: sys.exit(130)\n"
+    )
+    path = tmp_path / "a.h5"
+    moments = random.Random(1)
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(path)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
+        process.stdout.readline()
+        time.sleep(moments.uniform(0.1, 0.6))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+        assert process.returncode == 130, err
+        assert b"ignored" not in err
+        for file in (*parts_folder(path).glob("0*.h5"), *tmp_path.glob("a.h5")):
+            assert len(read_events(file)) in (4096, 20 * 4096)
+
+
+def test_ctrl_c_waits_for_the_outermost_block():
+    before = signal.getsignal(signal.SIGINT)
+    reached = []
+
+    def nested():
+        with uninterrupted():
+            with uninterrupted():
+                os.kill(os.getpid(), signal.SIGINT)
+            reached.append("outer")
+
+    def delivered():
+        with uninterrupted() as interrupts:
+            os.kill(os.getpid(), signal.SIGINT)
+            interrupts.deliver()
+            reached.append("never")
+
+    def failed():
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise OSError("full")
+
+    for call in (nested, delivered, failed):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            call()
+        assert signal.getsignal(signal.SIGINT) is before
+    assert isinstance(caught.value.__context__, OSError)
+    assert reached == ["outer"]
+
+
+def test_handlers_that_are_not_python_and_other_threads_stay():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with uninterrupted():
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    seen = []
+
+    def elsewhere():
+        with uninterrupted():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+    assert not isinstance(before, Interrupts)
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.root"])
+def test_parts_are_kept_until_the_whole_is_read_back(tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    with monkeypatch.context() as patch:
+        if name == "a.h5":
+            patch.setattr("physgen.files.pieces._join_flat", lambda *_: None)
+        else:
+            patch.setattr(
+                "physgen.files.parts.iter_events", lambda parts: iter([read_events(parts[0])])
+            )
+        with pytest.raises(OSError, match=r"cannot be read back .* parts are kept: repeat"):
+            write_stream(path, stream(), N, REQUEST)
+    assert not path.exists()
+    assert n_safe_events(path) == N
+    write_stream(path, stream(), N, REQUEST)
+    same(path, made(0, N))
+
+
 # ---------------------------------------------------------------- refusals
 
 
@@ -235,9 +426,18 @@ def test_another_request_is_refused(tmp_path):
     assert n_safe_events(path) == 320
     request = parts_folder(path) / "request.json"
     assert json.loads(request.read_text()) == {"n_events": N, **REQUEST}
-    request.write_text("{")
-    with pytest.raises(ValueError, match=r"request.json is damaged .* start afresh"):
-        write_stream(path, stream(), N, REQUEST)
+    for damaged in ("{", "[1]"):
+        request.write_text(damaged)
+        with pytest.raises(ValueError, match=r"request.json is damaged .* start afresh"):
+            write_stream(path, stream(), N, REQUEST, prepare=lambda: pytest.fail("too early"))
+
+
+def test_where_there_are_no_locks_it_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    write_stream(tmp_path / "a.h5", stream(), N, REQUEST)
+    same(tmp_path / "a.h5", made(0, N))
+    assert "do not write a.h5 from two processes" in caplog.text
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.h5"]
 
 
 @forks

@@ -29,6 +29,7 @@ from physgen.files.datasets import (
     type_name,
 )
 from physgen.files.guesses import with_weight
+from physgen.files.interrupts import uninterrupted
 from physgen.files.sink import Sink
 from physgen.files.source import Column, Source, as_stored, jagged, jagged_parts
 from physgen.schema import Field, Schema
@@ -269,7 +270,7 @@ def write(path: Path, events: Events, *, layout: str | None, compression: str | 
         )
     dialect = dialects.for_events(events, layout)
     method = compression or "gzip"
-    with contextlib.closing(Sink(path)) as sink:
+    with uninterrupted(), contextlib.closing(Sink(path)) as sink:
         with h5py.File(sink, "w") as file:
             file.attrs["physgen_format"] = FORMAT_VERSION
             file.attrs["physgen_schema"] = json.dumps(events.schema.to_dict())

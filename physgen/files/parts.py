@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -18,10 +17,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from physgen.events import Events
 from physgen.files.atomic import atomic_path
 from physgen.files.formats import Format, format_of
-from physgen.files.reading import iter_events, read_events
+from physgen.files.interrupts import uninterrupted
+from physgen.files.lock import LOCK, locked
+from physgen.files.reading import iter_events, open_file, read_events
 from physgen.files.writing import check_target
 from physgen.schema import Schema
 
@@ -30,7 +33,6 @@ __all__ = ["check_stream_target", "n_safe_events", "parts_folder", "write_stream
 logger = logging.getLogger(__name__)
 
 _REQUEST = "request.json"
-_LOCK = "lock"
 _MAX_SHOWN = 60
 
 
@@ -40,6 +42,7 @@ def write_stream(
     n_events: int,
     request: Mapping[str, Any],
     *,
+    prepare: Callable[[], None] = lambda: None,
     observe: Callable[[Events], None] = lambda _: None,
 ) -> None:
     """Write events as they are made; the same call goes on where a stopped one was.
@@ -61,6 +64,9 @@ def write_stream(
     request : mapping
         All that decides the events: settings, seed, versions; of what JSON can hold. A stopped
         call is continued only by one with an equal request.
+    prepare : callable, optional
+        Called once before the first piece, when nothing else is in the way: what takes long
+        belongs there.
     observe : callable, optional
         Called with every piece in order once it is safe on the disk, also with those that a
         stopped call has left.
@@ -93,14 +99,15 @@ def write_stream(
         raise ValueError(f"n_events must be 1 or more, got {n_events}")
     form = format_of(Path(path))
     folder = parts_folder(path)
-    with _locked(folder), _tidied(folder), _full_disk(path, n_events):
+    with locked(folder), _tidied(folder), _full_disk(path, n_events):
         _agree(folder, path, {"n_events": n_events, **request})
+        prepare()
         for number, events in enumerate(_kept(folder, pieces, n_events)):
             if number == 0:
                 _try(form, folder, events[:1])
             observe(events)
             del events  # the next piece may be as large
-        _join(form, folder, Path(path))
+        _join(form, folder, Path(path), n_events)
 
 
 def check_stream_target(path: str | os.PathLike[str]) -> None:
@@ -128,35 +135,6 @@ def n_safe_events(path: str | os.PathLike[str]) -> int:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder alone; the lock of a process that died is no lock."""
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"cannot keep parts in {folder}: a file has that name; move it away")
-    folder.mkdir(exist_ok=True)
-    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(handle, 32, 0).decode(errors="replace")
-            raise _busy(folder, owner) from None
-        if os.fstat(handle).st_nlink == 0:  # its owner has just finished
-            raise _busy(folder, "that finished just now")
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _busy(folder: Path, owner: str) -> BlockingIOError:
-    target = folder.name.removesuffix(".parts")
-    return BlockingIOError(
-        f"another process ({owner}) is writing {target}; wait for it, or stop it and repeat this"
-    )
-
-
-@contextlib.contextmanager
 def _tidied(folder: Path) -> Iterator[None]:
     """Leave nothing if nothing was kept, and never what was half written."""
     _remove_unfinished(folder)
@@ -166,7 +144,7 @@ def _tidied(folder: Path) -> Iterator[None]:
         _remove_unfinished(folder)
         if not _spans(folder):
             (folder / _REQUEST).unlink(missing_ok=True)
-            (folder / _LOCK).unlink()
+            (folder / LOCK).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # files that are not ours
                 folder.rmdir()
 
@@ -202,7 +180,7 @@ def _agree(folder: Path, path: str | os.PathLike[str], request: dict[str, Any]) 
         return
     try:
         found = dict(json.loads(file.read_text()))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{file} is damaged ({error}); delete {folder} to start afresh") from None
     if found != wanted:
         raise ValueError(
@@ -302,7 +280,8 @@ def _close(stream: Iterator[Events] | None) -> None:
 def _keep(folder: Path, start: int, events: Events) -> None:
     from physgen.files.pieces import write_part
 
-    with atomic_path(_part(folder, start, start + len(events))) as temporary:
+    # outside, so that an interrupted part is finished, and kept
+    with uninterrupted(), atomic_path(_part(folder, start, start + len(events))) as temporary:
         write_part(temporary, events)
 
 
@@ -315,7 +294,7 @@ def _try(form: Format, folder: Path, events: Events) -> None:
         (folder / "trial.root").unlink()
 
 
-def _join(form: Format, folder: Path, target: Path) -> None:
+def _join(form: Format, folder: Path, target: Path, n_events: int) -> None:
     """Make the target of the parts, then forget them."""
     parts = [_part(folder, *span) for span in _spans(folder)]
     whole = folder / f"whole{target.suffix}"
@@ -329,9 +308,29 @@ def _join(form: Format, folder: Path, target: Path) -> None:
         join(parts, whole)
     with whole.open("rb") as file:
         os.fsync(file.fileno())
-    with atomic_path(target) as temporary:
-        whole.replace(temporary)
-    _forget(folder)
+    _check_whole(whole, n_events, parts[-1])
+    with uninterrupted():
+        with atomic_path(target) as temporary:
+            whole.replace(temporary)
+        _forget(folder)
+
+
+def _check_whole(whole: Path, n_events: int, last_part: Path) -> None:
+    """Raise unless the joined file has all events and ends as its last part does."""
+    try:
+        with open_file(whole) as source, open_file(last_part) as part:
+            for name, column in part.columns.items():
+                end, expected = (
+                    c.read(c.n_events - 1, c.n_events) for c in (source[name], column)
+                )
+                same = np.array_equal(np.asarray(end), np.asarray(expected), equal_nan=True)
+                if source[name].n_events != n_events or not same:
+                    raise OSError(f"its field {name!r} is not that of the parts")
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"what was joined of {whole.parent} cannot be read back ({error}); the parts are "
+            "kept: repeat the same to join them again"
+        ) from error
 
 
 def _forget(folder: Path) -> None:

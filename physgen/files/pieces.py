@@ -18,6 +18,7 @@ import numpy as np
 from physgen.events import Events
 from physgen.files.checks import damaged
 from physgen.files.hdf5 import FORMAT_VERSION
+from physgen.files.interrupts import uninterrupted
 from physgen.files.sink import Sink
 from physgen.files.source import jagged_parts
 from physgen.schema import Field, Schema
@@ -52,7 +53,7 @@ def write_part(path: Path, events: Events) -> None:
 
 
 def join(paths: Sequence[Path], target: Path) -> None:
-    """Join files of :func:`write_part` into one, a chunk at a time.
+    """Join files of :func:`write_part` into one, a chunk at a time; Ctrl-C ends it between two.
 
     Parameters
     ----------
@@ -68,8 +69,9 @@ def join(paths: Sequence[Path], target: Path) -> None:
     """
     with damaged(paths[0], "the schema"), h5py.File(paths[0], "r") as part:
         schema = Schema.from_dict(json.loads(part.attrs["physgen_schema"]))
-    with _new_file(target, schema) as (file, sink):
+    with uninterrupted() as interrupts, _new_file(target, schema) as (file, sink):
         for path in paths:
+            interrupts.deliver()
             with damaged(path, "its datasets"), h5py.File(path, "r") as part:
                 for field in schema:
                     if field.jagged:
@@ -82,7 +84,7 @@ def join(paths: Sequence[Path], target: Path) -> None:
 
 @contextlib.contextmanager
 def _new_file(path: Path, schema: Schema) -> Iterator[tuple[h5py.File, Sink]]:
-    with contextlib.closing(Sink(path)) as sink:
+    with uninterrupted(), contextlib.closing(Sink(path)) as sink:
         with h5py.File(sink, "w") as file:
             file.attrs["physgen_format"] = FORMAT_VERSION
             file.attrs["physgen_schema"] = json.dumps(schema.to_dict())

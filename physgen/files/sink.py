@@ -2,7 +2,8 @@
 
 When a write fails (a full disk, a quota), the HDF5 library cannot close the file any more, keeps
 half of it in memory, and crashes the process later, in some other file (h5py issue 914). So
-HDF5 writes through this object, which tells it that all is well and tells us the error.
+HDF5 writes through this object, which tells it that all is well and tells us the error. Ctrl-C
+would raise here too, so it waits (:mod:`physgen.files.interrupts`).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def write_events(
 
     The file is written beside the old one and renamed at the end, so whatever fails on the way
     leaves the old file as it was. Values are stored exactly to the bit, in order, and reading the
-    file gives the same schema.
+    file gives the same schema. Ctrl-C waits until an HDF5 file is closed; the old file stays.
 
     Parameters
     ----------
