@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+import physgen as pg
 from physgen.mcmc import (
     Independence,
-    Info,
     Metropolis,
-    SurrogateMoves,
     independence_chains,
     run,
     run_chains,
@@ -196,19 +195,14 @@ def test_an_rbm_proposes_by_its_own_moves():
         optimizer.step()
     n_chains = 5000
     start = states[torch.multinomial(law, n_chains, replacement=True, generator=generator)]
-    empty = torch.empty(n_chains, 0)
-    moves = lambda _energy, v, *, rng: (
-        rbm.gibbs(v, empty, 1, rng=rng),
-        Info(torch.ones(n_chains)),
-    )
-    free_energy = lambda v: rbm.free_energy(v, empty)
-    proposal = SurrogateMoves(kernel=moves, energy=free_energy, n_steps=10)
+    proposal = rbm.moves(10)
+    start = start.view(n_chains, 4, 4).to(torch.int8)
     rng = PhiloxRandom(1, torch.arange(n_chains))
     state, info = run(Metropolis(proposal=proposal), lattice, start, 15, rng=rng)
     assert abs(pull_of_energy(state)) < 4
     assert info.acceptance.mean() > 0.2
-    assert (state != start).any(1).float().mean() > 0.3
-    alone, _ = run(moves, free_energy, start, 50, rng=rng)
+    assert (state != start).flatten(1).any(1).float().mean() > 0.3
+    alone, _ = run(proposal.kernel, proposal.energy, start, 50, rng=rng)
     assert abs(pull_of_energy(alone)) > 8
 
 
@@ -221,13 +215,21 @@ def pull_of_energy(state):
     ("settings", "message"),
     [
         (VAE(n_hidden=8), r"VAEModel has no log_prob \(its elbo is only a bound\)"),
-        (RBM(n_hidden=8), "RBMModel samples by a Markov chain.*SurrogateMoves"),
-        (EBM(n_hidden=8), "EBMModel has no log_prob"),
+        (RBM(n_hidden=8), r"RBMModel samples by a Markov chain.*moves\(n_steps\)"),
+        (EBM(n_hidden=8), r"EBMModel samples by a Markov chain.*moves\(n_steps\)"),
     ],
 )
 def test_models_without_an_exact_density_are_refused(settings, message):
     with pytest.raises(TypeError, match=message):
         Independence(proposal=settings.build(SPINS))
+
+
+def test_of_a_surrogate_its_model_is_meant():
+    spins = np.random.default_rng(0).choice([-1, 1], (200, 4, 4)).astype(np.int8)
+    events = pg.Events.from_dict({"spins": spins})
+    surrogate = pg.Surrogate.fit(events, pg.Diffusion(n_hidden=8), steps=2, rng=0)
+    with pytest.raises(TypeError, match=r"Surrogate makes events.*proposal=surrogate\.model"):
+        Independence(proposal=surrogate)
 
 
 def test_what_does_not_fit_is_refused(network):

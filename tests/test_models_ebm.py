@@ -1,13 +1,16 @@
 """The energy-based model: its kernel, its replay buffer, its energy."""
 
+import dataclasses
+import math
+
 import pytest
 import torch
 
-from physgen.mcmc import Blocks, Langevin, SingleFlip
+from physgen.mcmc import Blocks, Info, Langevin, Metropolis, SingleFlip, run_chains
 from physgen.models import EBM, TensorSpec
 from physgen.models.base import HasEnergy, HasLogProb
 from physgen.models.persistent import PersistentChains
-from physgen.random import GeneratorRandom, PhiloxRandom
+from physgen.random import GeneratorRandom, PhiloxRandom, seeded_layers
 
 REAL = TensorSpec(n_features=3)
 SPINS = TensorSpec(n_features=3, binary=(True,) * 3)
@@ -94,3 +97,54 @@ def test_a_sample_starts_from_chains_of_a_similar_condition():
     condition = torch.where(torch.arange(100)[:, None] % 2 == 0, -1.0, 1.0)
     start = chains.draw(100, condition, rng=PhiloxRandom(0, torch.arange(100)))
     assert torch.equal(start, condition)
+
+
+def corrected_mean(model, energy, start, observable, n_steps=5):
+    kernel = Metropolis(proposal=model.moves(n_steps))
+    chain = run_chains(
+        kernel, energy, start, n_steps=150, n_burn_in=30, observables={"o": observable}, rng=1
+    )
+    return chain.measure("o")
+
+
+def test_an_untrained_model_proposes_spins_and_the_energy_decides():
+    with seeded_layers(1):
+        model = EBM(**TINY).build(TensorSpec(n_features=4, binary=(True,) * 4))
+    ring = lambda s: -0.5 * (s * s.roll(1, 1)).sum(1).float()
+    start = torch.ones(200, 4, dtype=torch.int8)
+    t = math.tanh(0.5)
+    exact = -2 * (t + t**3) / (1 + t**4)
+    assert abs(corrected_mean(model, ring, start, ring).pull(exact)) < 4
+    # without the Metropolis test the chain follows the model's law
+    moves = model.moves(5)
+    alone = run_chains(
+        lambda _, s, rng: (moves(s, rng=rng)[0], Info(torch.ones(len(s)))),
+        ring, start, n_steps=100, n_burn_in=30, rng=1,
+    )  # fmt: skip
+    assert abs(alone.measure("energy").pull(exact)) > 8
+
+
+def test_langevin_moves_are_tested_against_the_energy_of_the_model():
+    """A step so long that the unadjusted one is far off its law."""
+    with seeded_layers(1):
+        model = EBM(**TINY, kernel=Langevin(step_size=0.5)).build(TensorSpec(n_features=1))
+    energy = lambda x: x.square().sum(1) / 2
+    square = lambda x: x.square().sum(1)
+    found = corrected_mean(model, energy, torch.zeros(200, 1), square, n_steps=2)
+    assert abs(found.pull(1)) < 4
+    without = dataclasses.replace(model.moves(2), kernel=as_it_is(model))
+    chain = run_chains(
+        Metropolis(proposal=without), energy, torch.zeros(200, 1), n_steps=150, n_burn_in=30,
+        observables={"o": square}, rng=1,
+    )  # fmt: skip
+    assert abs(chain.measure("o").pull(1)) > 8
+
+
+def as_it_is(model):
+    empty = torch.zeros(200, 0)
+    return lambda _, x, rng: model.kernel(lambda y: model.energy(y, empty), x, rng=rng)
+
+
+def test_moves_of_two_kinds_in_turn_are_refused():
+    with pytest.raises(ValueError, match=r"1 of the 3 are binary.*not reversible"):
+        EBM(**TINY).build(MIXED).moves(3)

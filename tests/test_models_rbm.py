@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from physgen import mcmc
 from physgen.models import RBM, TensorSpec
 from physgen.models.base import HasEnergy, HasLogProb
 from physgen.random import GeneratorRandom, PhiloxRandom, seeded_layers
@@ -105,6 +106,66 @@ def test_gibbs_steps_leave_the_law():
         p = model.log_prob(x, torch.zeros(len(grid), 0)).exp().sum().item() * 0.01
         seen = float(((v[:, 0] == s) & (v[:, 2] == t)).float().mean())
         assert abs(seen - p) < 5 * math.sqrt(p * (1 - p) / n_chains)
+
+
+def asymmetry(kernel, energy, states, law, n_chains=300_000):
+    """Chi-square per degree of freedom of n(x to y) against n(y to x), from the law."""
+    rng = PhiloxRandom(7, torch.arange(n_chains))
+    generator = torch.Generator().manual_seed(3)
+    before = torch.multinomial(law, n_chains, replacement=True, generator=generator)
+    moved, _ = kernel(energy, states[before], rng=rng)
+    after = (moved.flatten(1)[:, None] == states.flatten(1)).all(2).int().argmax(1)
+    n = len(states)
+    counts = torch.bincount(before * n + after, minlength=n * n).view(n, n).double()
+    pairs = torch.triu(counts + counts.T, 1) > 20
+    chi2 = ((counts - counts.T).square() / (counts + counts.T))[pairs]
+    return float(chi2.mean()), len(chi2)
+
+
+def test_moves_obey_detailed_balance():
+    """From the exact law as many chains go from x to y as back; in an ordered sweep not."""
+    model = random_machine(TensorSpec(n_features=4, binary=(True,) * 4), n_hidden=2, seed=1)
+    v = all_spins(4)
+    states = v.to(torch.int8).view(-1, 2, 2)
+    law = model.log_prob(v, NOTHING.expand(16, 0)).exp().detach()
+    moves = model.float().moves(1)
+    assert torch.equal(moves.energy(states), model.energy(v.float(), torch.zeros(16, 0)))
+    chi2, n = asymmetry(moves.kernel, moves.energy, states, law)
+    assert abs(chi2 - 1) < 4 * math.sqrt(2 / n)
+    chi2, n = asymmetry(mcmc.Gibbs(sweep=True), moves.energy, states, law)
+    assert chi2 > 1 + 8 * math.sqrt(2 / n)
+
+
+def test_moves_take_the_ratio_of_the_free_energies():
+    model = random_machine(SPINS).float()
+    state = all_spins(5).float()
+    moved, log_ratio = model.moves(3)(state, rng=PhiloxRandom(1, torch.arange(32)))
+    c = torch.zeros(32, 0)
+    assert torch.allclose(log_ratio, model.free_energy(moved, c) - model.free_energy(state, c))
+    assert not log_ratio.requires_grad
+    steps = model.gibbs(state, c, 3, rng=PhiloxRandom(1, torch.arange(32)))
+    assert torch.equal(moved, steps)
+
+
+def test_moves_under_a_condition_and_of_real_features():
+    model = random_machine(MIXED).float()
+    c = torch.tensor([[0.5, -1.0]])
+    x = torch.tensor([[1.0, 0.3, -1.0, 2.0]], dtype=torch.float64).expand(500, 4)
+    rng = lambda: PhiloxRandom(1, torch.arange(500))
+    moved, _ = model.moves(2, c)(x, rng=rng())
+    assert moved.dtype == x.dtype
+    each, _ = model.moves(2, c.expand(500, 2))(x, rng=rng())
+    assert torch.equal(moved, each)
+    other, _ = model.moves(2, -c)(x, rng=rng())
+    assert not torch.equal(moved, other)
+    with pytest.raises(ValueError, match=r"needs a condition of shape \(n_chains, 2\).* got none"):
+        model.moves(2)
+    with pytest.raises(ValueError, match=r"moves real features, but the states are torch[.]int8"):
+        model.moves(2, c)(x.to(torch.int8), rng=rng())
+    with pytest.raises(ValueError, match="have 3 numbers per chain, but the model has 4"):
+        model.moves(2, c)(x[:, :3], rng=rng())
+    with pytest.raises(ValueError, match="n_steps must be 1 or more, got 0"):
+        model.moves(0, c)
 
 
 def test_gradient_of_the_loss_is_that_of_the_likelihood():

@@ -59,9 +59,10 @@ class Independence:
     Raises
     ------
     TypeError
-        If the proposal has no ``log_prob`` (a bound, as a VAE's, makes no exact test), or if it
-        samples by a Markov chain (it has an ``energy``), so that samples only nearly follow
-        ``log_prob``: use ``Metropolis(proposal=SurrogateMoves(...))`` for such.
+        If the proposal has no ``log_prob`` (a bound, as a VAE's, makes no exact test), if it is a
+        Surrogate (its ``model`` is meant), or if it samples by a Markov chain (it has an
+        ``energy``), so that samples only nearly follow ``log_prob``: use
+        ``Metropolis(proposal=model.moves(n_steps))`` for such.
 
     Notes
     -----
@@ -185,6 +186,19 @@ def _accepted(log_weight: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:
 
 def _require_density(proposal: object) -> None:
     name = type(proposal).__name__
+    model = getattr(proposal, "model", None)
+    if hasattr(model, "sample") and not hasattr(proposal, "log_prob"):
+        raise TypeError(
+            f"{name} makes events, and a chain needs tensors: pass proposal=surrogate.model. Its "
+            "states are tensors of shape (n_chains, n_features) as surrogate.preprocessor.forward "
+            "makes them of events: spins remain -1 and +1, real columns are transformed"
+        )
+    if hasattr(proposal, "energy"):
+        raise TypeError(
+            f"{name} samples by a Markov chain, so its samples only nearly follow its law; "
+            "use Metropolis(proposal=model.moves(n_steps)) or, for a model without moves of its "
+            "own, SurrogateMoves(kernel=..., energy=..., n_steps=...), which need neither"
+        )
     missing = [m for m in ("sample", "log_prob") if not callable(getattr(proposal, m, None))]
     if missing:
         bound = " (its elbo is only a bound)" if hasattr(proposal, "elbo") else ""
@@ -192,12 +206,6 @@ def _require_density(proposal: object) -> None:
             f"Independence needs a proposal with sample and log_prob, but {name} has no "
             f"{' and no '.join(missing)}{bound}; use a model with an exact density, such as an "
             "autoregressive network or a flow"
-        )
-    if hasattr(proposal, "energy"):
-        raise TypeError(
-            f"{name} samples by a Markov chain, so its samples only nearly follow its log_prob; "
-            "use Metropolis(proposal=SurrogateMoves(kernel=..., energy=..., n_steps=...)), which "
-            "needs neither"
         )
 
 

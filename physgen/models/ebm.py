@@ -20,6 +20,7 @@ Hinton, *Training products of experts by minimizing contrastive divergence*, Neu
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,7 @@ from torch import Tensor
 from physgen import mcmc
 from physgen.models.base import GenerativeModel, TensorSpec
 from physgen.models.checks import require_non_negative, require_positive
+from physgen.models.moves import moves_on_features
 from physgen.models.persistent import PersistentChains
 from physgen.networks.mlp import MLP
 from physgen.random import Random
@@ -123,6 +125,51 @@ class EBMModel(GenerativeModel):
         """Make events: moves from chains of the replay buffer that each event draws for itself."""
         start = self.chains.draw(n_events, condition, rng=rng)
         return self._moved(start, condition, self.settings.n_steps_sample, rng)
+
+    def moves(self, n_steps: int, condition: Tensor | None = None) -> mcmc.SurrogateMoves:
+        """Moves of the kernel as a proposal, with which a chain of another energy is exact.
+
+        Spins are moved by SingleFlip, real features by Langevin with the Metropolis test, which
+        makes it obey detailed balance with the model's energy.
+
+        Parameters
+        ----------
+        n_steps : int
+            Moves per proposal; for spins, a few times their number.
+        condition : Tensor of shape (n_chains, n_conditions) or (1, n_conditions), optional
+            Needed where the model has conditions; ``surrogate.preprocessor.condition`` makes it.
+
+        Returns
+        -------
+        SurrogateMoves
+            For states of shape (n_chains, ...) with n_features numbers per chain, flattened
+            inside: spins of -1 and +1 as they are, other columns as the preprocessor makes them.
+
+        Raises
+        ------
+        ValueError
+            If the model has spins and real features, whose moves in turn are not reversible, or
+            if the condition or, later, the states do not fit the model.
+
+        References
+        ----------
+        Liu, Qi, Meng and Fu, Phys. Rev. B 95 (2017) 041101 (a learned energy proposes).
+        """
+        kernel = self.kernel
+        if isinstance(kernel, mcmc.Blocks):
+            raise ValueError(
+                f"moves of an EBM need features of one kind, but {self.spec.n_binary} of the "
+                f"{self.spec.n_features} are binary: moves of the two kinds in turn are not "
+                "reversible, so they cannot be a proposal; an RBM has moves for both"
+            )
+        if isinstance(kernel, mcmc.Langevin):
+            kernel = dataclasses.replace(kernel, adjust=True)
+
+        def move(x: Tensor, c: Tensor, rng: Random) -> tuple[Tensor, mcmc.Info]:
+            return kernel(lambda y: self.energy(y, c), x, rng=rng)
+
+        like = next(self.parameters())
+        return moves_on_features(self.energy, move, n_steps, condition, spec=self.spec, like=like)
 
     def energy(self, x: Tensor, condition: Tensor) -> Tensor:
         """E(x, c) of the module's formula, shape (n_events,)."""

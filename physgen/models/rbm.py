@@ -32,8 +32,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from physgen.mcmc import Info, SurrogateMoves
 from physgen.models.base import GenerativeModel, TensorSpec
 from physgen.models.checks import require_positive
+from physgen.models.moves import moves_on_features
 from physgen.models.persistent import PersistentChains
 from physgen.networks.mlp import MLP
 from physgen.random import Random
@@ -162,6 +164,55 @@ class RBMModel(GenerativeModel):
             h = _spins(rng.uniform(*field.shape), field)
             v = self._visible(a + h @ self.couplings.T, rng)
         return v
+
+    def moves(self, n_steps: int, condition: Tensor | None = None) -> SurrogateMoves:
+        """Block Gibbs steps as a proposal, with which a chain of another energy is exact.
+
+        They obey detailed balance with the free energy, so that neither the normalization of the
+        machine nor a sample of it is needed: ``Metropolis(proposal=model.moves(10))`` moves
+        states by the machine and decides by the energy that the chain is given.
+
+        Parameters
+        ----------
+        n_steps : int
+            Block Gibbs steps per proposal.
+        condition : Tensor of shape (n_chains, n_conditions) or (1, n_conditions), optional
+            Needed where the machine has conditions; ``surrogate.preprocessor.condition`` makes it.
+
+        Returns
+        -------
+        SurrogateMoves
+            For states of shape (n_chains, ...) with n_features numbers per chain, flattened
+            inside: spins of -1 and +1 as they are, other columns as the preprocessor makes them.
+
+        Raises
+        ------
+        ValueError
+            If the condition or, later, the states do not fit the machine.
+
+        References
+        ----------
+        Huang and Wang, Phys. Rev. B 95 (2017) 035105, sec. III.
+
+        Examples
+        --------
+        >>> from physgen.mcmc import Metropolis, run_chains
+        >>> model = RBM(n_hidden=2).build(TensorSpec(n_features=4, binary=(True,) * 4))
+        >>> ring = lambda s: -0.5 * (s * s.roll(1, 1)).sum(1)
+        >>> chain = run_chains(
+        ...     Metropolis(proposal=model.moves(1)), ring, torch.ones(200, 4), n_steps=200, rng=1
+        ... )
+        >>> t = math.tanh(0.5)
+        >>> abs(chain.measure("energy").pull(-2 * (t + t**3) / (1 + t**4))) < 3
+        True
+        """
+
+        def block_gibbs(v: Tensor, c: Tensor, rng: Random) -> tuple[Tensor, Info]:
+            return self.gibbs(v, c, 1, rng=rng), Info(v.new_ones(len(v)))
+
+        return moves_on_features(
+            self.energy, block_gibbs, n_steps, condition, spec=self.spec, like=self.couplings
+        )
 
     def free_energy(self, x: Tensor, condition: Tensor) -> Tensor:
         """F(v) of the module's formula, shape (n_events,)."""
