@@ -23,6 +23,7 @@ from physgen import storage
 from physgen.files import check_target
 from physgen.report.report import check_target as check_report
 from physgen.shell_ising import ising
+from physgen.shell_options import Count, Given, Names, Output, Seed, given_values, split_names
 from physgen.shell_settings import SHELL_SETTINGS, library_settings
 from physgen.simulators import SIMULATORS
 
@@ -38,18 +39,6 @@ app = App(
     error_console=stderr,
 )
 
-Names = Annotated[
-    str | None, Parameter(help="Columns, separated by commas; * and ? are wildcards.")
-]
-Output = Annotated[Path, Parameter(name=["--output", "-o"])]
-Count = Annotated[int, Parameter(name=["--n-events", "-n"])]
-Given = Annotated[
-    list[str] | None,
-    Parameter(
-        name="--given",
-        help="A condition with one value for all events, as name=value; repeatable.",
-    ),
-]
 TRAINING = Group("Training", sort_key=-1)
 
 
@@ -64,7 +53,7 @@ def train(
     tree: str | None = None,
     binning: Path | None = None,
     drop_nonfinite: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
     training: Annotated[
         pg.TrainingConfig, Parameter(name="*", group=TRAINING)
     ] = pg.TrainingConfig(),
@@ -100,8 +89,8 @@ def train(
     """
     settings = library_settings(model, families[model])
     storage.check_target(output)
-    given = _names(conditions)
-    wanted = _names(fields)
+    given = split_names(conditions)
+    wanted = split_names(fields)
     events = pg.read_events(
         data,
         fields=None if wanted is None else [*wanted, *(n for n in given or () if n not in wanted)],
@@ -158,7 +147,7 @@ def sample(
     given: Given = None,
     conditions: Path | None = None,
     extrapolate: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> None:
     """Generate events with a trained surrogate.
 
@@ -182,7 +171,7 @@ def sample(
     check_target(output)
     simulator = pg.Surrogate.load(surrogate)
     names = simulator.schema.with_role("condition")
-    values = _given(given)
+    values = given_values(given)
     if conditions is not None:
         table = pg.read_events(conditions, fields=list(names), stop=n_events)
         values = {**table.to_dict(), **values}
@@ -200,7 +189,7 @@ def compare(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     drop_nonfinite: bool = False,
     strict: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> int:
     """Compare two files of events and say how far the second can be trusted.
 
@@ -225,7 +214,7 @@ def compare(
     """
     if output is not None:
         check_report(output)
-    names = _names(fields)
+    names = split_names(fields)
     truth, made = (
         pg.read_events(path, fields=names, tree=tree, drop_nonfinite=drop_nonfinite)
         for path in (reference, candidate)
@@ -264,7 +253,7 @@ app.command(simulate)
 def _simulate_command(kind: type[Any]) -> Callable[..., None]:
     def command(settings: Any, *, n_events: int, output: Path, given: Any, seed: int) -> None:
         check_target(output)
-        _write(output, settings(n_events, _given(given), rng=seed))
+        _write(output, settings(n_events, given_values(given), rng=seed))
 
     command.__doc__ = (kind.__doc__ or "").split("\n")[0]
     command.__annotations__ = {
@@ -272,7 +261,7 @@ def _simulate_command(kind: type[Any]) -> Callable[..., None]:
         "n_events": Count,
         "output": Output,
         "given": Given,
-        "seed": int,
+        "seed": Seed,
         "return": None,
     }
     command.__kwdefaults__ = {"given": None, "seed": 0}
@@ -313,23 +302,6 @@ def _tell(title: str, text: str) -> None:
 
     # without emoji=False rich draws the ":b:" of "a:b:c"
     stderr.print(f"{title} {escape(text)}", highlight=False, emoji=False, soft_wrap=True)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _given(pairs: list[str] | None) -> dict[str, float]:
-    values = {}
-    for pair in pairs or ():
-        name, found, number = pair.partition("=")
-        try:
-            values[name.strip()] = float(number) if found else float("nope")
-        except ValueError:
-            raise ValueError(
-                f"cannot read --given {pair!r}; write name=number, e.g. njet=2"
-            ) from None
-    return values
 
 
 def _write(output: Path, events: pg.Events) -> None:

@@ -40,7 +40,7 @@ class Tally:
         self.simulator = simulator
         self.betas = betas
         self.n_events = np.zeros(len(betas), dtype=np.int64)
-        self._sums = np.zeros((3, len(betas)))
+        self._sums = np.zeros((4, len(betas)))
 
     def add(self, events: Events) -> None:
         """Count events, whose temperatures must be among those of the tally."""
@@ -50,18 +50,24 @@ class Tally:
             energy = self.simulator.energy(spins) / spins[0].size
             m = np.abs(spins.reshape(len(spins), -1).mean(axis=1))
             self.n_events += np.bincount(at, minlength=len(self.betas))
-            for total, values in zip(self._sums, (energy, energy * energy, m), strict=True):
+            summed = (energy, energy * energy, m, m * m)
+            for total, values in zip(self._sums, summed, strict=True):
                 total += np.bincount(at, values, minlength=len(self.betas))
 
     def energy(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean energies per site and their standard errors for independent events."""
-        mean, square, _ = self._sums / self.n_events
-        variance = np.maximum(square - mean * mean, 0) / np.maximum(self.n_events - 1, 1)
-        return mean, np.sqrt(variance)
+        return self._mean(self._sums[0], self._sums[1])
 
-    def abs_magnetization(self) -> np.ndarray:
-        """Mean of the absolute magnetization per site."""
-        return self._sums[2] / self.n_events
+    def abs_magnetization(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means of the absolute magnetization per site, and their errors likewise."""
+        return self._mean(self._sums[2], self._sums[3])
+
+    def _mean(self, total: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean = total / self.n_events
+        variance = np.maximum(squares / self.n_events - mean * mean, 0)
+        # one event alone says nothing about its error
+        n = np.where(self.n_events > 1, self.n_events - 1.0, np.nan)
+        return mean, np.sqrt(variance / n)
 
     def exact_energy(self) -> np.ndarray | None:
         """Exact energies per site (Kaufman), where they are known."""
@@ -79,10 +85,14 @@ class Tally:
 
 
 def table(tally: Tally, times: "Thermalization") -> Table:
-    """One row per temperature; times in sweeps."""
+    """One row per temperature; times in sweeps, errors with the autocorrelation of the events."""
+    near = [_nodes(times, beta) for beta in tally.betas]
+    spacing = [times.slowest(beta, beta)[1] for beta in tally.betas]
     energy, error = tally.energy()
+    error = error * _growth(times.tau_energy, near, spacing)
+    m, m_error = tally.abs_magnetization()
+    m_error = m_error * _growth(times.tau_order, near, spacing)
     exact = tally.exact_energy()
-    m = tally.abs_magnetization()
     columns = [name for name in _COLUMNS if exact is not None or name not in ("exact", "pull")]
     shown = Table(*columns, box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for column in shown.columns:
@@ -92,8 +102,8 @@ def table(tally: Tally, times: "Thermalization") -> Table:
             "beta": f"{beta:.6g}",
             "events": f"{tally.n_events[k]:,}",
             "energy/site": _with_error(energy[k], error[k]),
-            "|m|": f"{m[k]:.4f}",
-            **_times(times, beta),
+            "|m|": _with_error(m[k], m_error[k]),
+            **_times(times, beta, near[k]),
         }
         if exact is not None:
             cells["exact"] = f"{exact[k]:.6f}"
@@ -102,11 +112,29 @@ def table(tally: Tally, times: "Thermalization") -> Table:
     return shown
 
 
-def _times(times: "Thermalization", beta: float) -> dict[str, str]:
-    n_burn_in, spacing = times.slowest(beta, beta)
+def _nodes(times: "Thermalization", beta: float) -> slice:
+    """Temperatures of the trial on both sides."""
     first = max(0, int(np.searchsorted(times.beta, beta, side="right")) - 1)
     last = int(np.searchsorted(times.beta, beta, side="left"))
-    near = slice(first, last + 1)
+    return slice(first, last + 1)
+
+
+def _growth(tau: np.ndarray, near: list[slice], spacing: list[int]) -> np.ndarray:
+    r"""Standard errors over those of independent events; NaN where tau is not known.
+
+    A chain with the autocorrelation :math:`\rho^t` (AR(1)) has :math:`2\tau = (1 + \rho)/(1 -
+    \rho)`, and taken every k sweeps :math:`2\tau_k = (1 + \rho^k)/(1 - \rho^k)`, which is
+    :math:`\coth(k / 2\tau)` for large tau. All events count as those of one chain.
+    """
+    slowest = np.array([tau[nodes].max() for nodes in near])
+    # below 1/2 successive sweeps are opposed, and independent is the worse case
+    rho = np.maximum((2 * slowest - 1) / (2 * slowest + 1), 0) ** np.asarray(spacing)
+    growth: np.ndarray = np.sqrt((1 + rho) / (1 - rho))
+    return growth
+
+
+def _times(times: "Thermalization", beta: float, near: slice) -> dict[str, str]:
+    n_burn_in, spacing = times.slowest(beta, beta)
     tau = max(times.tau_energy[near].max(), times.tau_order[near].max())
     return {
         "tau": "–" if math.isnan(tau) else f"{tau:.3g}",
@@ -116,8 +144,10 @@ def _times(times: "Thermalization", beta: float) -> dict[str, str]:
 
 
 def _with_error(value: Any, error: Any) -> str:
-    """A value with its error to two digits."""
-    if not error > 0:
+    """A value with its error in units of the last digit, as -0.7047(18)."""
+    if math.isnan(error):
+        return f"{value:.6f}(–)"
+    if error == 0:
         return f"{value:.6f}"
     digits = min(max(1 - math.floor(math.log10(error)), 0), 9)
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+    return f"{value:.{digits}f}({error * 10**digits:.0f})"

@@ -15,7 +15,7 @@ from rich.console import Console
 import physgen as pg
 from physgen import shell_ising
 from physgen.cli import main
-from physgen.files.parts import n_safe_events, parts_folder
+from physgen.files.parts import n_safe_events, parts_folder, write_stream
 from physgen.shell_ising_table import Tally, table
 from physgen.simulators import Ising2D
 from physgen.simulators.ising_exact import torus
@@ -27,7 +27,9 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 def rows_of(text):
     """Cells of the table, as numbers."""
-    lines = text.replace(" ± ", " ").splitlines()
+    lines = re.sub(
+        r"\.(\d+)\((\d+)\)", lambda m: f".{m[1]} {int(m[2]) / 10 ** len(m[1]):.9f}", text
+    ).splitlines()
     found = [re.findall(r"[-+]?[\d,]*\.?\d+(?:e-\d+)?", line) for line in lines[2:-1]]
     return [[float(cell.replace(",", "")) for cell in row] for row in found]
 
@@ -47,12 +49,16 @@ def test_the_call_of_the_readme(tmp_path, capsys):
     exact = torus(8, values).energy / 64
     rows = rows_of(out)
     assert len(rows) == 4
-    for k, (beta, n, energy, error, shown, pull, m, tau, burn_in, spacing) in enumerate(rows):
+    for k, (beta, n, energy, error, shown, pull, m, m_error, tau, burn_in, spacing) in enumerate(
+        rows
+    ):
         mine = events[events["beta"] == values[k]]
         assert (beta, n) == (round(values[k], 6), counts[k])
         assert energy == pytest.approx(mine["energy"].mean() / 64, abs=error / 5)
         assert error == pytest.approx(mine["energy"].std() / 64 / np.sqrt(n), rel=0.06)
-        assert m == pytest.approx(abs(mine["spins"].mean(axis=(1, 2))).mean(), abs=1e-4)
+        own = abs(mine["spins"].mean(axis=(1, 2)))
+        assert m == pytest.approx(own.mean(), abs=m_error / 5)
+        assert m_error == pytest.approx(own.std() / np.sqrt(n), rel=0.06)
         assert shown == pytest.approx(exact[k], abs=1e-6)
         assert abs(pull) < 4
         assert 0 < tau < spacing < burn_in
@@ -168,7 +174,7 @@ def test_stopped_before_anything_was_written(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(shell_ising, "write_stream", interrupted)
     line = f"simulate ising --side 4 --beta 0.4 -n 100 -o {tmp_path / 'a.h5'}"
     assert main(line.split()) == 130
-    assert "stopped before the first events were written" in capsys.readouterr().err
+    assert capsys.readouterr().err == "stopped before anything was done\n"
 
 
 @pytest.mark.parametrize(
@@ -185,9 +191,14 @@ def test_stopped_before_anything_was_written(tmp_path, capsys, monkeypatch):
         ("--temperature 2,nan", "above 0, got nan"),
         ("--temperature 2 --beta 0.4", "both were given"),
         ("", "neither was given"),
-        ("--beta 0.4 -n 0", "1 or more, got 0"),
-        ("--beta 0.3:0.6:13", "n_events must be 13, the number of temperatures, or more, got 9"),
-        ("--beta 0.4 --side 1", "2 or more, got (1, 1)"),
+        ("--beta 0.4 -n 0", "-n must be 1 or more, got 0"),
+        ("--beta 0,4", "write 0.4 or 0.0,4.0"),
+        ("--temperature 2,27", "write 2.27 or 2.0,27.0"),
+        ("--beta 0.4 --boundary peroidic", "periodic, open, got 'peroidic'; did you mean"),
+        ("--beta 0.4 --lattice triangle", "did you mean 'triangular'"),
+        ("--beta 0.4 --start cool", "did you mean 'cold'"),
+        ("--beta 0.3:0.6:13", "-n must be 13, the number of temperatures, or more, got 9"),
+        ("--beta 0.4 --side 1", "--side must be 2 or more, got 1"),
         ("--beta 0.4 --side 3y4", "write 32, 24x32 or 8x8x8"),
         ("--beta 0.4 --side 2x2x2x2", "write 32, 24x32 or 8x8x8"),
         ("--beta 0.4 --side 4x4x4 --lattice triangular", "--side gave 3"),
@@ -212,10 +223,89 @@ def test_errors_come_before_the_simulation(options, words, tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_choices_are_checked_by_the_command_line(capsys):
-    line = "simulate ising --beta 0.4 --boundary shut -n 9 -o a.h5"
+@pytest.mark.parametrize(
+    "option", ["--seed 1.5", "-n 10.7", "--n-burn-in 1.5", "--spacing 2.5", "--threads 1.5"]
+)
+def test_counts_are_not_rounded(option, capsys):
+    line = f"simulate ising --beta 0.4 {'' if '-n ' in option else '-n 9 '}-o a.h5 {option}"
     assert main(line.split()) == 2
-    assert "periodic" in capsys.readouterr().err
+    assert f"a whole number is needed, got '{option.split()[1]}'" in " ".join(
+        capsys.readouterr().err.replace("│", " ").split()
+    )
+
+
+def test_counts_in_powers_of_ten(tmp_path):
+    path = tmp_path / "a.h5"
+    assert main(f"simulate ising --side 4 --beta 0.1 {QUICK} -n 1e2 -o {path}".split()) == 0
+    assert len(pg.read_events(path)) == 100
+
+
+def test_conflicts_come_before_the_trial(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Ising2D, "thermalization", lambda *_: pytest.fail("too late"))
+    path = tmp_path / "a.h5"
+    line = f"simulate ising --side 4 --beta 0.4 -n 100 -o {path}".split()
+    parts_folder(path).write_text("a file of somebody")
+    assert main(line) == 1
+    assert "a file has that name; move it away" in capsys.readouterr().err
+    parts_folder(path).unlink()
+    parts_folder(path).mkdir()
+    (parts_folder(path) / f"{0:012}-{50:012}.h5").write_bytes(b"a part")
+    for content, words in (("{", "is damaged"), ("{}", "of another request")):
+        (parts_folder(path) / "request.json").write_text(content)
+        assert main(line) == 1
+        assert words in capsys.readouterr().err
+
+
+def test_stopped_during_the_trial(tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Ising2D, "thermalization", interrupted)
+    line = f"simulate ising --side 4 --beta 0.4 -n 100 -o {tmp_path / 'a.h5'}"
+    assert main(line.split()) == 130
+    assert "stopped while measuring how long chains must run" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stopped_when_all_was_done(tmp_path, capsys, monkeypatch):
+    def interrupted(*arguments, **settings):
+        write_stream(*arguments, **settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shell_ising, "write_stream", interrupted)
+    path = tmp_path / "a.h5"
+    line = f"simulate ising --side 4 --beta 0.4 {QUICK} -n 100 -o {path}"
+    assert main(line.split()) == 130
+    assert "complete: 100 events" in capsys.readouterr().err
+    assert len(pg.read_events(path)) == 100
+
+
+def rows_with_times(times, betas, n=4000):
+    ising = Ising2D(16, n_burn_in=400, spacing=2)
+    tally = Tally(ising, betas)
+    for seed in range(1, 3):
+        tally.add(ising(n, {"beta": np.repeat(betas, n // len(betas))}, rng=seed))
+    screen = Console(file=io.StringIO(), width=200)
+    screen.print(table(tally, times))
+    return screen.file.getvalue()
+
+
+def test_errors_know_the_autocorrelation_of_the_events():
+    """Events 2 sweeps apart have errors of coth(spacing / 2 tau); unknown where tau is."""
+    betas = np.array([0.3, 0.42])
+    measured = Ising2D(16).thermalization(betas)
+    near = measured.replaced(400, 2)
+    plain = rows_of(rows_with_times(measured, betas) + "\n")
+    errors = rows_of(rows_with_times(near, betas) + "\n")
+    for k in range(2):
+        for column, tau in ((3, near.tau_energy[k]), (7, near.tau_order[k])):
+            expected = np.sqrt(1 / np.tanh(1 / tau))
+            assert errors[k][column] / plain[k][column] == pytest.approx(expected, rel=0.1)
+        assert measured.spacing[k] > 3 * measured.tau_energy[k]
+    unknown = rows_with_times(
+        type(near).unknown(betas, "metropolis").replaced(400, 2), betas
+    ).splitlines()[2:]
+    assert all(line.count("–") == 4 for line in unknown)
 
 
 def test_the_help_has_the_example_and_needs_no_numba():

@@ -1,0 +1,59 @@
+"""Options that several commands share, and how their words become values."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+__all__ = ["Count", "Given", "Names", "Output", "Seed", "Whole", "given_values", "split_names"]
+
+
+def _whole(_: Any, tokens: Any) -> int:
+    """A whole number, also 1e6 and 1_000; 1.5 is not rounded in silence."""
+    text = tokens[0].value
+    try:
+        return int(text, 0) if text[:2].lower() in ("0x", "0b", "0o") else int(text)
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+        if number.is_integer() and abs(number) < 1 << 53:
+            return int(number)
+    except ValueError:
+        pass
+    raise ValueError(f"a whole number is needed, got {text!r}")
+
+
+Whole = Parameter(converter=_whole, allow_leading_hyphen=True)
+Names = Annotated[
+    str | None, Parameter(help="Columns, separated by commas; * and ? are wildcards.")
+]
+Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+Count = Annotated[int, Whole, Parameter(name=["--n-events", "-n"])]
+Seed = Annotated[int, Whole]
+Given = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--given",
+        help="A condition with one value for all events, as name=value; repeatable.",
+    ),
+]
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """Names of a list with commas."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def given_values(pairs: list[str] | None) -> dict[str, float]:
+    """Values of conditions from pairs such as njet=2."""
+    values = {}
+    for pair in pairs or ():
+        name, found, number = pair.partition("=")
+        try:
+            values[name.strip()] = float(number) if found else float("nope")
+        except ValueError:
+            raise ValueError(
+                f"cannot read --given {pair!r}; write name=number, e.g. njet=2"
+            ) from None
+    return values
