@@ -216,10 +216,11 @@ class Surrogate:
         columns = self.preprocessor.inverse(x, given)
         if self.schema.weight is not None:
             columns[self.schema.weight] = np.full(n_events, self.mean_weight)
-        schema = self.schema
+        # how the truth was sampled does not hold for the events of the surrogate
+        said = {name: text for name, text in self.schema.conventions.items() if name != "sampling"}
         if outside:
-            marked = {**schema.conventions, "extrapolated": ", ".join(outside)}
-            schema = dataclasses.replace(schema, conventions=marked)
+            said["extrapolated"] = ", ".join(outside)
+        schema = dataclasses.replace(self.schema, conventions=said)
         return Events(schema, {name: columns[name] for name in schema.names})
 
     def _sample(self, n_events: int, given: dict[str, Array], seed: int, first: int) -> Tensor:

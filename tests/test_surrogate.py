@@ -418,3 +418,10 @@ def test_everything_survives_save_and_load(fitted, tmp_path):
     assert again.history == fitted.history
     assert again.info == fitted.info
     assert same(again(20, given(20), rng=5), fitted(20, given(20), rng=5))
+
+
+def test_how_the_truth_was_sampled_is_not_said_of_the_surrogate():
+    schema = pg.Schema((pg.Field("x"),), {"sampling": "metropolis", "spin_up": "+1"})
+    truth = pg.Events(schema, {"x": np.random.default_rng(1).normal(size=200).astype(np.float32)})
+    surrogate = pg.Surrogate.fit(truth, pg.VAE(), steps=5, rng=1)
+    assert dict(surrogate(10, rng=2).schema.conventions) == {"spin_up": "+1"}
