@@ -7,7 +7,7 @@ Everything else (how long, how far apart, which events) is decided outside, in
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -23,7 +23,9 @@ from physgen.simulators.spin_model import (
 )
 from physgen.simulators.xoshiro import seed_states
 
-__all__ = ["BitFarm", "Farm", "SwendsenWangFarm", "WolffFarm", "measured", "starting_spins"]
+__all__ = ["BitFarm", "ClusterFarm", "Farm", "measured", "starting_spins"]
+
+ClusterMove = Literal["swendsen_wang", "wolff"]
 
 # Swendsen-Wang sweeps given to a hot start in the ordered phase: each merges two stripes with
 # probability 1/2, while local moves need of the order of L^3 sweeps to dissolve them
@@ -106,59 +108,27 @@ class BitFarm:
         bits.exchange(self._planes.reshape(-1, N_WORDS), a, b)
 
 
-class SwendsenWangFarm:
-    """Byte-coded lattices under Swendsen-Wang moves; no field.
+class ClusterFarm:
+    """Byte-coded lattices under Swendsen-Wang or Wolff moves; no field.
+
+    A sweep of Wolff moves is as many clusters as flip about as many spins as there are. Every
+    call of ``sweep`` tosses a coin for one more: at beta = 0 a cluster is one site, and a fixed
+    number of them would tell whether the number of spins up is even.
 
     Parameters
     ----------
     model : SpinModel
     beta : array of shape (n_lanes,)
+    move : {"swendsen_wang", "wolff"}
     start : int8 array of shape (n_lanes, n_sites)
     seed : int
     """
 
-    def __init__(self, model: SpinModel, beta: np.ndarray, start: np.ndarray, seed: int) -> None:
+    def __init__(
+        self, model: SpinModel, beta: np.ndarray, move: ClusterMove, start: np.ndarray, seed: int
+    ) -> None:
         self._model = model
-        self._spins = np.array(start, dtype=np.int8)
-        self._coupling = np.asarray(beta, dtype=np.float64) * model.coupling
-        self._state = seed_states(seed, 0, len(start))
-
-    @property
-    def n_lanes(self) -> int:
-        """Number of lattices."""
-        return len(self._spins)
-
-    def sweep(self, n_sweeps: int) -> None:
-        """Redraw all clusters of every lattice ``n_sweeps`` times."""
-        neighbors = self._model.lattice.neighbors
-        clusters.swendsen_wang(self._spins, neighbors, self._coupling, n_sweeps, self._state)
-
-    def measure(self) -> tuple[np.ndarray, np.ndarray]:
-        """Energies and order parameters of shape (n_lanes,)."""
-        return measured(self._model, self._spins)
-
-    def spins(self) -> np.ndarray:
-        """Configurations, int8 of shape (n_lanes, n_sites)."""
-        return self._spins.copy()
-
-
-class WolffFarm:
-    """Byte-coded lattices under Wolff moves; no field.
-
-    A sweep of this farm is as many clusters as flip about as many spins as there are. Every call
-    of ``sweep`` tosses a coin for one more: at beta = 0 a cluster is one site, and a fixed number
-    of them would tell whether the number of spins up is even.
-
-    Parameters
-    ----------
-    model : SpinModel
-    beta : array of shape (n_lanes,)
-    start : int8 array of shape (n_lanes, n_sites)
-    seed : int
-    """
-
-    def __init__(self, model: SpinModel, beta: np.ndarray, start: np.ndarray, seed: int) -> None:
-        self._model = model
+        self._wolff = move == "wolff"
         self._spins = np.array(start, dtype=np.int8)
         self._coupling = np.asarray(beta, dtype=np.float64) * model.coupling
         self._state = seed_states(seed, 0, len(start))
@@ -171,11 +141,13 @@ class WolffFarm:
         return len(self._spins)
 
     def sweep(self, n_sweeps: int) -> None:
-        """Flip about ``n_sweeps`` times as many spins as there are."""
-        neighbors = self._model.lattice.neighbors
+        """Flip about ``n_sweeps`` times as many spins as there are (Wolff), or all clusters."""
+        where = self._spins, self._model.lattice.neighbors, self._coupling
+        if not self._wolff:
+            clusters.swendsen_wang(*where, n_sweeps, self._state)
+            return
         coins = (self._coins.random_raw(self.n_lanes) >> np.uint64(63)).astype(np.int64)
-        n_clusters = n_sweeps * self._n_clusters + coins
-        clusters.wolff(self._spins, neighbors, self._coupling, n_clusters, self._state)
+        clusters.wolff(*where, n_sweeps * self._n_clusters + coins, self._state)
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
         """Energies and order parameters of shape (n_lanes,)."""
@@ -241,7 +213,9 @@ def starting_spins(model: SpinModel, beta: np.ndarray, hot: np.ndarray, seed: in
     ordered = hot & (abs(model.coupling) * np.asarray(beta) > model.lattice.critical_coupling)
     if ordered.any() and not model.field:
         seed = derived_seed(seed, 2)
-        coarse = SwendsenWangFarm(model, np.asarray(beta)[ordered], spins[ordered], seed)
+        coarse = ClusterFarm(
+            model, np.asarray(beta)[ordered], "swendsen_wang", spins[ordered], seed
+        )
         coarse.sweep(_COARSENING_SWEEPS)
         spins[ordered] = coarse.spins()
     return spins

@@ -10,13 +10,7 @@ import numpy as np
 
 from physgen.mcmc import ChainTooShortError
 from physgen.random import derived_seed
-from physgen.simulators.farms import (
-    BitFarm,
-    Farm,
-    SwendsenWangFarm,
-    WolffFarm,
-    starting_spins,
-)
+from physgen.simulators.farms import BitFarm, ClusterFarm, Farm, starting_spins
 from physgen.simulators.spin_model import Algorithm, Rule, SpinModel
 from physgen.simulators.tempered import TemperedFarm, ladder
 from physgen.simulators.thermalization import Thermalization, thermalize
@@ -75,10 +69,8 @@ def make_farm(
     """Lattices of an algorithm at their starts; beta and hot of shape (n_lanes,)."""
     spins = starting_spins(model, beta, hot, derived_seed(seed, 0))
     seed = derived_seed(seed, 1)
-    if algorithm == "wolff":
-        return WolffFarm(model, beta, spins, seed)
-    if algorithm == "swendsen_wang":
-        return SwendsenWangFarm(model, beta, spins, seed)
+    if algorithm == "wolff" or algorithm == "swendsen_wang":
+        return ClusterFarm(model, beta, algorithm, spins, seed)
     if algorithm == "parallel_tempering":
         return TemperedFarm(model, beta, spins, seed)
     return BitFarm(model, beta, rule_of(algorithm), spins, seed)
