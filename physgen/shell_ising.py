@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from cyclopts import Parameter
 from rich.console import Console
+from rich.table import Table
 
 from physgen.events import Events
 from physgen.files.parts import (
@@ -16,9 +17,10 @@ from physgen.files.parts import (
     parts_folder,
     write_stream,
 )
-from physgen.shell_ising_options import read_betas, read_sides, shares
+from physgen.shell_ising_options import Temperatures, read_sides, read_temperatures
 from physgen.shell_ising_progress import Meter, progress
 from physgen.shell_ising_table import Tally, table
+from physgen.shell_ising_uniform import UniformTally, uniform_table
 from physgen.shell_options import Count, Output, Seed, Whole
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ def ising(
     Example: `physgen simulate ising --side 32 --beta 0.3:0.6:13 -n 100000 -o ising.h5`
 
     The events stand in order of beta, so the first of them are no fair sample of all;
-    `Events.split` in Python draws at random.
+    `Events.split` in Python draws at random. Of `--beta uniform:first:last`, which a surrogate
+    conditional on beta learns from, the order is random.
 
     After Ctrl-C, or whatever stopped it, the same command goes on with the same configurations.
 
@@ -74,7 +77,7 @@ def ising(
         Side of a square lattice, or all sides: 24x32, 8x8x8.
     beta
         Inverse temperature in 1/J: a number, first:last:count, or a list with commas (two whole
-        numbers as 1.0,2.0, since 0,4 could be 0.4).
+        numbers as 1.0,2.0, since 0,4 could be 0.4); uniform:0.3:0.6 draws one for each event.
     temperature
         Temperature in J instead, in the same form.
     coupling
@@ -102,8 +105,7 @@ def ising(
     seed
         The same seed gives the same configurations.
     """
-    betas = read_betas(beta, temperature)
-    per_beta = shares(n_events, betas)
+    temperatures = read_temperatures(beta, temperature, n_events, seed)
     simulator = _simulator(
         read_sides(side),
         lattice,
@@ -119,20 +121,20 @@ def ising(
         device=device,
     )
     check_stream_target(output)
-    return _run(simulator, np.repeat(betas, per_beta), betas, output, seed)
+    return _run(simulator, temperatures, output, seed)
 
 
-def _run(
-    simulator: "SpinSimulator", beta: np.ndarray, betas: np.ndarray, output: Path, seed: int
-) -> int:
-    run = _Run(simulator, beta, betas, output, seed)
+def _run(simulator: "SpinSimulator", temperatures: Temperatures, output: Path, seed: int) -> int:
+    n_events = len(temperatures.of_events)
+    run = _Run(simulator, temperatures, output, seed)
+    request = _request(simulator, temperatures, seed)
     try:
-        with progress(len(beta), stderr, run.text) as run.advance:
+        with progress(n_events, stderr, run.text) as run.advance:
             write_stream(
                 output,
                 run.pieces,
-                len(beta),
-                _request(simulator, betas, seed),
+                n_events,
+                request,
                 prepare=run.prepare,
                 observe=run.observe,
             )
@@ -140,9 +142,9 @@ def _run(
         _say(run.stopped())
         return _STOPPED
     # as wide as it is: a file has no width, and a terminal folds better than rich cuts
-    Console(width=_TABLE_WIDTH).print(table(run.tally, run.times))
+    Console(width=_TABLE_WIDTH).print(run.table())
     Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(
-        f"{output}: {len(beta):,} events, {run.meter.rates()}, {run.times.algorithm}"
+        f"{output}: {n_events:,} events, {run.meter.rates()}, {run.times.algorithm}"
     )
     return 0
 
@@ -150,27 +152,24 @@ def _run(
 class _Run:
     """What happens while a stream is written: first a trial, then pieces, each counted."""
 
+    tally: Tally | UniformTally
     times: "Thermalization"
     meter: Meter
     advance: Callable[[int], None]
 
     def __init__(
-        self,
-        simulator: "SpinSimulator",
-        beta: np.ndarray,
-        betas: np.ndarray,
-        output: Path,
-        seed: int,
+        self, simulator: "SpinSimulator", temperatures: Temperatures, output: Path, seed: int
     ) -> None:
-        self.tally = Tally(simulator, betas)
-        self._simulator, self._beta, self._betas = simulator, beta, betas
+        kind = UniformTally if temperatures.uniform else Tally
+        self.tally = kind(simulator, temperatures.values)
+        self._simulator, self._beta = simulator, temperatures.of_events
         self._output, self._seed = output, seed
         self._doing = "before anything was done"
 
     def prepare(self) -> None:
         self._doing = "while measuring how long chains must run, before any event"
         with stderr.status("measuring how long chains must run"):
-            self.times = self._simulator.thermalization(self._betas)
+            self.times = self._simulator.thermalization(self._beta)
         _say(f"sampling: {self.times.in_words()}")
         self.meter = Meter(self._simulator, self.times)
         self._doing = "before the first events were written"
@@ -194,6 +193,11 @@ class _Run:
     def text(self, n_left: int) -> str:
         return self.meter.text(n_left)
 
+    def table(self) -> Table:
+        if isinstance(self.tally, UniformTally):
+            return uniform_table(self.tally)
+        return table(self.tally, self.times)
+
     def stopped(self) -> str:
         n_safe, n_events = n_safe_events(self._output), len(self._beta)
         if n_safe:
@@ -210,7 +214,7 @@ def _say(text: str) -> None:
     stderr.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-def _request(simulator: "SpinSimulator", betas: np.ndarray, seed: int) -> dict[str, Any]:
+def _request(simulator: "SpinSimulator", temperatures: Temperatures, seed: int) -> dict[str, Any]:
     """All that decides the configurations."""
     import numba
 
@@ -221,7 +225,8 @@ def _request(simulator: "SpinSimulator", betas: np.ndarray, seed: int) -> dict[s
     return {
         "simulator": type(simulator).__name__,
         **settings,
-        "beta": betas.tolist(),
+        "beta": temperatures.values.tolist(),
+        **({"temperatures": "uniform"} if temperatures.uniform else {}),
         "seed": seed,
         "physgen": __version__,
         "numpy": np.__version__,

@@ -1,10 +1,64 @@
 """What the words of ``physgen simulate ising`` mean: sides, temperatures, whole numbers."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
-__all__ = ["read_betas", "read_sides", "shares"]
+from physgen.random import derived_seed
+
+__all__ = ["Temperatures", "read_sides", "read_temperatures"]
 
 _MAX_TEMPERATURES = 10_000
+_N_BINS = 10
+_UNIFORM = "uniform:"
+# a stream of its own, beside that of the simulator
+_STREAM = 3
+
+
+@dataclass(frozen=True)
+class Temperatures:
+    """Which temperatures were asked for.
+
+    Parameters
+    ----------
+    of_events : array of shape (n_events,)
+        Inverse temperature of every event.
+    values : array
+        The different ones, increasing; of a uniform law the edges of bins for the summary.
+    uniform : bool
+        Whether each event has one of its own.
+    """
+
+    of_events: np.ndarray
+    values: np.ndarray
+    uniform: bool = False
+
+
+def read_temperatures(
+    beta: str | None, temperature: str | None, n_events: int, seed: int
+) -> Temperatures:
+    """Inverse temperatures of all events, of one of the two options."""
+    if beta is not None and temperature is None and beta.startswith(_UNIFORM):
+        low, high = _range(beta)
+        if n_events < 1:
+            raise ValueError(f"-n must be 1 or more, got {n_events}")
+        words = np.random.Philox(key=derived_seed(seed, _STREAM)).random_raw(n_events)
+        drawn = low + (high - low) * (words >> np.uint64(11)) * 2.0**-53
+        return Temperatures(drawn, np.linspace(low, high, _N_BINS + 1), uniform=True)
+    values = _read_betas(beta, temperature)
+    return Temperatures(np.repeat(values, _shares(n_events, values)), values)
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.removeprefix(_UNIFORM).split(":"))
+    except ValueError:
+        low = high = 0.0
+    if not 0 <= low < high < np.inf:
+        raise ValueError(
+            f"cannot read --beta {text!r}; write uniform:first:last, as in uniform:0.3:0.6"
+        )
+    return low, high
 
 
 def read_sides(text: str) -> tuple[int, ...]:
@@ -20,7 +74,7 @@ def read_sides(text: str) -> tuple[int, ...]:
     return sides * 2 if len(sides) == 1 else sides
 
 
-def read_betas(beta: str | None, temperature: str | None) -> np.ndarray:
+def _read_betas(beta: str | None, temperature: str | None) -> np.ndarray:
     """Inverse temperatures, increasing, of one of the two options."""
     if (beta is None) == (temperature is None):
         given = "neither was" if beta is None else "both were"
@@ -33,7 +87,7 @@ def read_betas(beta: str | None, temperature: str | None) -> np.ndarray:
     return np.unique(1 / t)
 
 
-def shares(n_events: int, betas: np.ndarray) -> np.ndarray:
+def _shares(n_events: int, betas: np.ndarray) -> np.ndarray:
     """Events of every temperature, as equal as they can be."""
     if n_events < len(betas):
         wanted = "1" if len(betas) == 1 else f"{len(betas)}, the number of temperatures,"

@@ -1,6 +1,7 @@
 """What ``physgen simulate ising`` prints at the end, counted while the events go by."""
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from physgen.simulators.spin_simulator import SpinSimulator
     from physgen.simulators.thermalization import Thermalization
 
-__all__ = ["Tally", "table"]
+__all__ = ["Tally", "blocks", "exact_energy", "new_table", "table", "with_error"]
 
 # energies of a whole piece would need its size again
 _BLOCK = 1024
@@ -44,11 +45,8 @@ class Tally:
 
     def add(self, events: Events) -> None:
         """Count events, whose temperatures must be among those of the tally."""
-        for start in range(0, len(events), _BLOCK):
-            spins = events["spins"][start : start + _BLOCK]
-            at = np.searchsorted(self.betas, events["beta"][start : start + _BLOCK])
-            energy = self.simulator.energy(spins) / spins[0].size
-            m = np.abs(spins.reshape(len(spins), -1).mean(axis=1))
+        for beta, energy, m in blocks(self.simulator, events):
+            at = np.searchsorted(self.betas, beta)
             self.n_events += np.bincount(at, minlength=len(self.betas))
             summed = (energy, energy * energy, m, m * m)
             for total, values in zip(self._sums, summed, strict=True):
@@ -70,18 +68,34 @@ class Tally:
         return mean, np.sqrt(variance / n)
 
     def exact_energy(self) -> np.ndarray | None:
-        """Exact energies per site (Kaufman), where they are known."""
-        from physgen.simulators.ising_exact import torus
+        """Exact energies per site, where they are known."""
+        return exact_energy(self.simulator, self.betas)
 
-        model = self.simulator.model
-        lattice = model.lattice
-        plane = len(lattice.shape) == 2 and lattice.n_neighbors == 4
-        frustrated = model.coupling < 0 and any(side % 2 for side in lattice.shape)
-        if not plane or lattice.boundary != "periodic" or model.field or frustrated:
-            return None
-        rows, cols = lattice.shape
-        exact = torus((rows, cols), self.betas, coupling=model.coupling)
-        return np.asarray(exact.energy_per_site)
+
+def blocks(
+    simulator: "SpinSimulator", events: Events
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Beta, energy per site and absolute magnetization of the events, some at a time."""
+    for start in range(0, len(events), _BLOCK):
+        spins = events["spins"][start : start + _BLOCK]
+        m = np.abs(spins.reshape(len(spins), -1).mean(axis=1))
+        beta = events["beta"][start : start + _BLOCK]
+        yield beta, simulator.energy(spins) / spins[0].size, m
+
+
+def exact_energy(simulator: "SpinSimulator", betas: np.ndarray) -> np.ndarray | None:
+    """Exact energies per site (Kaufman), where they are known."""
+    from physgen.simulators.ising_exact import torus
+
+    model = simulator.model
+    lattice = model.lattice
+    plane = len(lattice.shape) == 2 and lattice.n_neighbors == 4
+    frustrated = model.coupling < 0 and any(side % 2 for side in lattice.shape)
+    if not plane or lattice.boundary != "periodic" or model.field or frustrated:
+        return None
+    rows, cols = lattice.shape
+    exact = torus((rows, cols), betas, coupling=model.coupling)
+    return np.asarray(exact.energy_per_site)
 
 
 def table(tally: Tally, times: "Thermalization") -> Table:
@@ -94,21 +108,27 @@ def table(tally: Tally, times: "Thermalization") -> Table:
     m_error = m_error * _growth(times.tau_order, near, spacing)
     exact = tally.exact_energy()
     columns = [name for name in _COLUMNS if exact is not None or name not in ("exact", "pull")]
-    shown = Table(*columns, box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    for column in shown.columns:
-        column.justify, column.no_wrap = "right", True
+    shown = new_table(columns)
     for k, beta in enumerate(tally.betas):
         cells = {
             "beta": f"{beta:.6g}",
             "events": f"{tally.n_events[k]:,}",
-            "energy/site": _with_error(energy[k], error[k]),
-            "|m|": _with_error(m[k], m_error[k]),
+            "energy/site": with_error(energy[k], error[k]),
+            "|m|": with_error(m[k], m_error[k]),
             **_times(times, beta, near[k]),
         }
         if exact is not None:
             cells["exact"] = f"{exact[k]:.6f}"
             cells["pull"] = f"{(energy[k] - exact[k]) / error[k]:+.1f}" if error[k] > 0 else "–"
         shown.add_row(*(cells[name] for name in columns))
+    return shown
+
+
+def new_table(columns: Sequence[str]) -> Table:
+    """A table of numbers."""
+    shown = Table(*columns, box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for column in shown.columns:
+        column.justify, column.no_wrap = "right", True
     return shown
 
 
@@ -143,7 +163,7 @@ def _times(times: "Thermalization", beta: float, near: slice) -> dict[str, str]:
     }
 
 
-def _with_error(value: Any, error: Any) -> str:
+def with_error(value: Any, error: Any) -> str:
     """A value with its error in units of the last digit, as -0.7047(18)."""
     if math.isnan(error):
         return f"{value:.6f}(–)"

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+import scipy.stats
 from rich.console import Console
 
 import physgen as pg
@@ -17,6 +18,7 @@ from physgen import shell_ising
 from physgen.cli import main
 from physgen.files.parts import n_safe_events, parts_folder, write_stream
 from physgen.shell_ising_table import Tally, table
+from physgen.shell_ising_uniform import UniformTally, uniform_table
 from physgen.simulators import Ising2D
 from physgen.simulators.ising_exact import torus
 
@@ -120,6 +122,42 @@ def test_the_table_fits_80_columns_and_notices_a_wrong_model():
     assert all(row[5] < -4 for row in rows_of(text + "\n"))
 
 
+def test_temperatures_drawn_from_a_uniform_law(tmp_path, capsys):
+    """In random order, with energies that are right for each event's own temperature."""
+    path = tmp_path / "a.h5"
+    line = f"simulate ising --side 8 --beta uniform:0.3:0.5 -n 20000 --seed 3 -o {path}"
+    assert main(line.split()) == 0
+    out = capsys.readouterr().out
+    beta = pg.read_events(path)["beta"]
+    assert len(np.unique(beta)) == 20_000
+    assert scipy.stats.kstest(beta, "uniform", (0.3, 0.2)).pvalue > 1e-3
+    assert abs(np.corrcoef(beta[1:], beta[:-1])[0, 1]) < 0.03
+    rows = rows_of(out)
+    assert sum(row[2] for row in rows) == 20_000
+    for *_, pull, chi2, error in rows:
+        assert abs(pull) < 4
+        assert abs(chi2 - 1) < 4 * error
+        assert error < 0.1
+    first = path.read_bytes()
+    assert main(line.split()) == 0
+    assert path.read_bytes() == first
+
+
+def test_the_summary_of_a_uniform_law_notices_a_wrong_model():
+    drawn = np.random.default_rng(1).uniform(0.3, 0.5, 4000)
+    events = Ising2D(8, coupling=1.05)(4000, {"beta": drawn}, rng=1)
+    tally = UniformTally(Ising2D(8), np.linspace(0.3, 0.5, 3))
+    tally.add(events)
+    screen = Console(file=io.StringIO(), width=80)
+    screen.print(uniform_table(tally))
+    assert all(row[5] < -4 for row in rows_of(screen.file.getvalue() + "\n"))
+    tally = UniformTally(Ising2D(8, boundary="open"), np.linspace(0.3, 0.5, 3))
+    tally.add(events)
+    screen = Console(file=io.StringIO(), width=80)
+    screen.print(uniform_table(tally))
+    assert "pull" not in screen.file.getvalue()
+
+
 def started(path, line):
     """The command in a process of its own, once it has written events."""
     process = subprocess.Popen(
@@ -192,6 +230,9 @@ def test_stopped_before_anything_was_written(tmp_path, capsys, monkeypatch):
         ("--temperature 2 --beta 0.4", "both were given"),
         ("", "neither was given"),
         ("--beta 0.4 -n 0", "-n must be 1 or more, got 0"),
+        ("--beta uniform:0.3", "write uniform:first:last"),
+        ("--beta uniform:0.6:0.3", "write uniform:first:last"),
+        ("--beta uniform:0.3:0.6 -n 0", "-n must be 1 or more"),
         ("--beta 0,4", "write 0.4 or 0.0,4.0"),
         ("--temperature 2,27", "write 2.27 or 2.0,27.0"),
         ("--beta 0.4 --boundary peroidic", "periodic, open, got 'peroidic'; did you mean"),
