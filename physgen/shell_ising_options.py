@@ -42,7 +42,8 @@ def read_temperatures(
         low, high = _range(beta)
         if n_events < 1:
             raise ValueError(f"-n must be 1 or more, got {n_events}")
-        words = np.random.Philox(key=derived_seed(seed, _STREAM)).random_raw(n_events)
+        generator = np.random.Philox(key=derived_seed(seed, _STREAM))
+        words = generator.random_raw(n_events)
         drawn = low + (high - low) * (words >> np.uint64(11)) * 2.0**-53
         return Temperatures(drawn, np.linspace(low, high, _N_BINS + 1), uniform=True)
     values = _read_betas(beta, temperature)
