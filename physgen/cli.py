@@ -223,7 +223,7 @@ def compare(
     print(report)
     if output is not None:
         report.save(output)
-        stderr.print(f"wrote {output}", highlight=False)
+        stderr.print(f"wrote {output}", highlight=False, soft_wrap=True)
     return int(strict and report.verdict.startswith("FAIL"))
 
 
