@@ -181,7 +181,7 @@ class _Run:
         self.meter.start()
         conditions = {"beta": self._beta}
         for events in self._simulator.stream(
-            len(self._beta), conditions, rng=self._seed, start=first
+            len(self._beta), conditions, rng=self._seed, first_event=first
         ):
             self.meter.add(events)
             yield events

@@ -307,7 +307,8 @@ def test_a_stream_goes_on_where_it_stopped(algorithm, start):
     simulator = Ising2D(4, algorithm=algorithm)
     beta = {"beta": np.linspace(0.1, 0.9, 33_000).round(2)}
     whole = simulator(33_000, beta, rng=1)
-    rest = np.concatenate([e["spins"] for e in simulator.stream(33_000, beta, rng=1, start=start)])
+    pieces = simulator.stream(33_000, beta, rng=1, first_event=start)
+    rest = np.concatenate([piece["spins"] for piece in pieces])
     assert (whole["spins"][start:] == rest).all()
 
 
@@ -490,8 +491,8 @@ def test_numbers_of_numpy_and_torch_will_do():
 
 @pytest.mark.parametrize("start", [-1, 11])
 def test_a_stream_starts_within_its_events(start):
-    with pytest.raises(ValueError, match="start must be 0 to n_events = 10"):
-        next(Ising2D(4).stream(10, {"beta": 0.4}, rng=1, start=start))
+    with pytest.raises(ValueError, match="first_event must be 0 to n_events = 10"):
+        next(Ising2D(4).stream(10, {"beta": 0.4}, rng=1, first_event=start))
 
 
 @pytest.mark.parametrize(

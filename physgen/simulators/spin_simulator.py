@@ -137,7 +137,7 @@ class SpinSimulator(ABC):
         conditions: Mapping[str, Any] | None = None,
         *,
         rng: Rng,
-        start: int = 0,
+        first_event: int = 0,
     ) -> Iterator[Events]:
         """Yield the events of :meth:`__call__` in order, in pieces of at most 64 MB of spins.
 
@@ -145,14 +145,14 @@ class SpinSimulator(ABC):
         ----------
         n_events, conditions, rng
             As for a call.
-        start : int, default 0
+        first_event : int, default 0
             Number of the first event to yield: a stopped stream goes on from there with the
             same events.
         """
         n_events = checked_count("n_events", n_events, 1)
         beta = checked_beta(n_events, conditions, type(self).__name__)
-        if not 0 <= start <= n_events:
-            raise ValueError(f"start must be 0 to n_events = {n_events}, got {start}")
+        if not 0 <= first_event <= n_events:
+            raise ValueError(f"first_event must be 0 to n_events = {n_events}, got {first_event}")
         times, rungs = self._times(beta)
         schema = Schema(
             self.schema.fields, {**self.schema.conventions, "sampling": times.in_words()}
@@ -168,7 +168,8 @@ class SpinSimulator(ABC):
             seed=derived_seed(as_seed(rng), _STREAM),
             rungs=rungs,
         )
-        for first, spins in sampler.chunks(start, self.n_threads if self.device == "cpu" else 1):
+        n_threads = self.n_threads if self.device == "cpu" else 1
+        for first, spins in sampler.chunks(first_event, n_threads):
             yield self._events(schema, spins, beta[first : first + len(spins)])
 
     def thermalization(self, beta: Any) -> Thermalization:
