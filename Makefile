@@ -1,5 +1,6 @@
 # From nothing: every target makes its own .venv first. `make demo` and `make test` are the two to know.
 PYTHON ?= python3
+WORKERS ?= 2
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
@@ -16,8 +17,8 @@ install: .venv/.installed
 demo: install          ## train on data/zmumu.root, write demo/fake.root and demo/report.html
 	$(BIN)/python examples/zmumu_surrogate.py --output demo
 
-test: install          ## what CI runs
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+test: install          ## what CI runs, on WORKERS cores
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not gpu"
 
 slow: install          ## the statistics in full
 	$(BIN)/python -m pytest -q -m "not gpu"

@@ -21,6 +21,7 @@ physgen.mcmc.diagnostics, for the slower one of energy and squared magnetization
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -118,6 +119,8 @@ def against_bars(rows: Mapping[str, dict]) -> dict[str, dict[str, float | None]]
 
 def main() -> int:
     """Measure, print, store; 1 if a bar is missed."""
+    # the cases with a spacing of their own are meant so
+    logging.getLogger("physgen").setLevel(logging.ERROR)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--peers", metavar="PYTHON", help="interpreter that has the other packages"
