@@ -198,10 +198,13 @@ def test_by_category_round_trip(data, n):
     njet = data.draw(hnp.arrays(np.int32, n, elements=st.integers(0, 3)))
     ht = data.draw(hnp.arrays(np.float32, n, elements=st.floats(20, 1000, width=32)))
     ht = np.where(njet == 0, 0, ht)
-    fitted = ByCategory("njet", min_events=5).fit(ht, {"njet": njet})
-    back = there_and_back(fitted, ht, {"njet": njet}, single=True)
-    np.testing.assert_allclose(back, ht, rtol=1e-5, atol=1e-4)
-    assert ((back == 0) == (ht == 0)).all()
+    for min_events in (1, 5):
+        fitted = ByCategory("njet", min_events=min_events).fit(ht, {"njet": njet})
+        back = there_and_back(fitted, ht, {"njet": njet}, single=True)
+        np.testing.assert_allclose(back, ht, rtol=1e-5, atol=1e-5 * spread_of(ht))
+        # categories with fewer events than min_events share a scale, and no zero is promised
+        if min_events == 1:
+            assert ((back == 0) == (ht == 0)).all()
 
 
 @given(data=st.data(), n=st.integers(2, 60))

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["atomic_directory", "atomic_path", "check_writable"]
+__all__ = ["atomic_directory", "atomic_path", "check_writable", "replace_file"]
 
 
 @contextlib.contextmanager
@@ -51,6 +51,24 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             _sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_file(whole: Path, path: str | os.PathLike[str]) -> None:
+    """Move a finished file of the same disk into place in one step; errors as `atomic_path`.
+
+    Parameters
+    ----------
+    whole : Path
+        The new file.
+    path : str or path
+        Where it shall be. An existing file is replaced, a symbolic link is followed.
+    """
+    target = _target(path)
+    with _explained(target):
+        _sync(whole)
+        _keep_mode(target, whole)
+        whole.replace(target)
+        _sync(target.parent)
 
 
 @contextlib.contextmanager

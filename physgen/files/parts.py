@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from physgen.events import Events
-from physgen.files.atomic import atomic_path
+from physgen.files.atomic import atomic_path, replace_file
 from physgen.files.formats import Format, format_of
 from physgen.files.interrupts import uninterrupted
 from physgen.files.lock import LOCK, locked
@@ -306,12 +306,9 @@ def _join(form: Format, folder: Path, target: Path, n_events: int) -> None:
         from physgen.files.pieces import join
 
         join(parts, whole)
-    with whole.open("rb") as file:
-        os.fsync(file.fileno())
     _check_whole(whole, n_events, parts[-1])
     with uninterrupted():
-        with atomic_path(target) as temporary:
-            whole.replace(temporary)
+        replace_file(whole, target)
         _forget(folder)
 
 
