@@ -206,7 +206,7 @@ class SpinSimulator(ABC):
         Returns
         -------
         callable
-            Of states of -1 and +1, a Tensor of shape (n_chains, *sides) or (n_chains, n_spins);
+            Of states of -1 and +1, a Tensor of shape (n_chains, n_spins) or with all sides;
             gives a Tensor of shape (n_chains,).
         """
         lattice, model = self.model.lattice, self.model
