@@ -11,7 +11,7 @@ are followed, the energy and whatever orders:
   forgets at twice the rate of each, which the times below take back.
 
 The trial is long enough when, in its second half, hot and cold agree within 4 standard errors and
-both series are 25 autocorrelation times long. It gives:
+both series are 50 autocorrelation times long. It gives:
 
 * the burn-in: the last sweep at which hot and cold differed visibly, plus 10 autocorrelation
   times, which take what remains down by :math:`e^{-10}`;
@@ -47,7 +47,7 @@ __all__ = ["Thermalization", "thermalize"]
 _MAX_RECORDS = 1024
 _FIRST_LOOK = 256
 # a half of the trial must be that many autocorrelation times long
-_MIN_TAUS = 25
+_MIN_TAUS = 50
 # standard errors at which hot and cold starts differ visibly
 _VISIBLE = 4.0
 # autocorrelation times after the last visible difference
@@ -268,8 +268,9 @@ def _spacing(rho: np.ndarray, tau: float, n: int) -> int:
     """Records after which n measurements with this autocorrelation are nearly independent."""
     # at high temperature Metropolis moves alternate, and tau does not tell how long
     near = np.abs(rho[: max(64, math.ceil(12 * tau))])
-    lag = 2 * (int(np.flatnonzero(near > 0.1 + 3 / math.sqrt(n))[-1]) + 1)
-    while 2 * lag < len(rho) and abs(rho[lag]) > 0.05 + 3 / math.sqrt(n):
+    noise = 4 / math.sqrt(n)
+    lag = 2 * (int(np.flatnonzero(near > max(0.1, noise))[-1]) + 1)
+    while 2 * lag < len(rho) and abs(rho[lag]) > max(0.05, noise):
         lag *= 2
     return min(lag, len(rho) - 1)
 
