@@ -39,7 +39,11 @@ def assert_exact(simulator, shape, beta, n_events, seed):
     of_energy, of_heat = pulls(energy, torus(shape, beta), beta)
     assert abs(of_energy) < 4
     assert abs(of_heat) < 4
-    assert energy_chi2(energy, shape, beta).p_value > 1e-3
+    if energy_chi2(energy, shape, beta).p_value < 1e-3:
+        # one sound sample of a thousand does that, and there are 120 here; a second one that is
+        # four times as large does not, and shows a defect all the more
+        energy = simulator(4 * n_events, {"beta": beta}, rng=seed + 1000)["energy"]
+        assert energy_chi2(energy, shape, beta).p_value > 1e-3
 
 
 def enumerated(simulator, beta, n_sites):
