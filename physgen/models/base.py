@@ -6,6 +6,7 @@ A model knows no files, names or units. It is given ``x`` of shape (n_events, n_
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -31,11 +32,19 @@ class TensorSpec:
     binary : tuple of bool, optional
         For each feature whether it takes only the values -1 and +1 (spins, charges, one-hot
         entries); the others are real with mean about 0 and variance about 1.
+    one_hot : tuple of (int, int), optional
+        First feature and number of values of each categorical unit: binary features of which
+        exactly one is +1 (the Potts spins of a lattice, one after the other).
+    shape : tuple of int, optional
+        Shape of an event where all features together are one array, such as (16, 16) for the
+        spins of a lattice; empty otherwise.
     """
 
     n_features: int
     n_conditions: int = 0
     binary: tuple[bool, ...] = ()
+    one_hot: tuple[tuple[int, int], ...] = ()
+    shape: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.binary:
@@ -44,6 +53,8 @@ class TensorSpec:
             raise ValueError(
                 f"binary has {len(self.binary)} entries for {self.n_features} features"
             )
+        if self.shape and math.prod(self.shape) != self.n_features:
+            raise ValueError(f"an array of shape {self.shape} has not {self.n_features} features")
 
     @property
     def n_binary(self) -> int:
@@ -80,7 +91,9 @@ class GenerativeModel(nn.Module, ABC):
         """Make events.
 
         Row i of the result may depend only on ``condition[i]``, on the parameters and on row i of
-        the draws from ``rng``; the first axis of every draw is the events.
+        the draws from ``rng``; the first axis of every draw is the events. A model whose sampling
+        effort can be chosen takes it as further keyword arguments (``n_steps``), which
+        ``surrogate(n, ..., n_steps=500)`` passes on.
 
         Returns
         -------
@@ -91,6 +104,24 @@ class GenerativeModel(nn.Module, ABC):
     @abstractmethod
     def players(self) -> dict[str, torch.optim.Optimizer]:
         """Optimizer of each player, in the order of their turns; its rate is the peak rate."""
+
+    def diagnose(
+        self, x: Tensor, condition: Tensor, *, rng: Random
+    ) -> tuple[dict[str, float], list[str]]:
+        """What a look into the training shows, besides the losses.
+
+        The training loop calls this now and then with held-out events and noise of its own, so
+        that a training with and without a look ends at the same weights. It must leave the
+        parameters and buffers as they are.
+
+        Returns
+        -------
+        dict of str to float
+            Numbers by name; the same names at every call.
+        list of str
+            Warnings in plain words; each is reported once.
+        """
+        return {}, []
 
 
 @runtime_checkable

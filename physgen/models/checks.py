@@ -5,7 +5,9 @@ from __future__ import annotations
 import operator
 from typing import Any, SupportsIndex
 
-__all__ = ["require_non_negative", "require_positive", "whole_number"]
+from physgen.models.base import TensorSpec
+
+__all__ = ["refuse_one_hot", "require_non_negative", "require_positive", "whole_number"]
 
 
 def require_positive(settings: Any, *names: str) -> None:
@@ -20,6 +22,15 @@ def require_non_negative(settings: Any, *names: str) -> None:
     for name in names:
         if not getattr(settings, name) >= 0:
             raise ValueError(_message(settings, name, "0 or more"))
+
+
+def refuse_one_hot(kind: str, spec: TensorSpec) -> None:
+    """Refuse categorical units in models that draw binary features one by one."""
+    if spec.one_hot:
+        raise ValueError(
+            f"{kind} draws binary features one by one and cannot keep exactly one of a unit's "
+            f"{spec.one_hot[0][1]} values; use RBM, or the transform Categories in place of OneHot"
+        )
 
 
 def whole_number(name: str, value: SupportsIndex, smallest: int) -> int:

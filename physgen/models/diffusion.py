@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from physgen.models.base import GenerativeModel, TensorSpec
+from physgen.models.checks import refuse_one_hot
 from physgen.networks.mlp import ResidualMLP
 from physgen.random import Random
 
@@ -58,6 +59,7 @@ class Diffusion:
 
     def build(self, spec: TensorSpec) -> DiffusionModel:
         """Build the module for tensors of this spec."""
+        refuse_one_hot("Diffusion", spec)
         return DiffusionModel(self, spec)
 
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from physgen import mcmc
 from physgen.models.base import GenerativeModel, TensorSpec
-from physgen.models.checks import require_non_negative, require_positive
+from physgen.models.checks import refuse_one_hot, require_non_negative, require_positive
 from physgen.models.moves import moves_on_features
 from physgen.models.persistent import PersistentChains
 from physgen.networks.mlp import MLP
@@ -78,6 +78,7 @@ class EBM:
 
     def build(self, spec: TensorSpec) -> EBMModel:
         """Build the model; refuses a kernel that cannot move features of this kind."""
+        refuse_one_hot("EBM", spec)
         return EBMModel(self, spec)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from physgen.models.base import GenerativeModel, TensorSpec
-from physgen.models.checks import require_non_negative, require_positive
+from physgen.models.checks import refuse_one_hot, require_non_negative, require_positive
 from physgen.networks.mlp import MLP
 from physgen.random import Random
 
@@ -138,6 +138,7 @@ class GAN:
 
     def build(self, spec: TensorSpec) -> GANModel:
         """Build the networks for tensors of this shape."""
+        refuse_one_hot("GAN", spec)
         return GANModel(self, spec)
 
 

@@ -39,7 +39,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from physgen.models.base import GenerativeModel, TensorSpec
-from physgen.models.checks import require_non_negative, require_positive
+from physgen.models.checks import refuse_one_hot, require_non_negative, require_positive
 from physgen.models.prior import AutoregressiveMixture
 from physgen.networks.mlp import MLP
 from physgen.random import Random
@@ -94,6 +94,7 @@ class VAE:
 
     def build(self, spec: TensorSpec) -> VAEModel:
         """Build the networks for tensors of this shape."""
+        refuse_one_hot("VAE", spec)
         return VAEModel(self, spec)
 
 

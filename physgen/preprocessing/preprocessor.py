@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ from physgen.transforms import (
     Array,
     Below,
     Columns,
+    OneHot,
     Transform,
     transform_from_dict,
     transform_to_dict,
@@ -98,7 +100,41 @@ class Preprocessor:
                 "nothing to generate: every observable is constant or there is none; check fields="
             )
         n_conditions = sum(len(self.transforms[n].binary) for n in self._conditions)
-        return TensorSpec(n_features=len(binary), n_conditions=n_conditions, binary=binary)
+        return TensorSpec(
+            n_features=len(binary),
+            n_conditions=n_conditions,
+            binary=binary,
+            one_hot=self._one_hot(),
+            shape=self._array_shape(len(binary)),
+        )
+
+    def features_of(self, name: str) -> slice:
+        """Which features of ``x`` belong to a column of one value or array per event."""
+        start = 0
+        for other in self._generated:
+            stop = start + len(self.transforms[other].binary)
+            if other == name:
+                return slice(start, stop)
+            start = stop
+        raise SchemaError(no_such_field(name, self._generated, "the generated columns"))
+
+    def _one_hot(self) -> tuple[tuple[int, int], ...]:
+        """First feature and number of values of each categorical unit."""
+        units: list[tuple[int, int]] = []
+        for name in self._generated:
+            transform = self.transforms[name]
+            if isinstance(transform, OneHot):
+                first, q = self.features_of(name).start, len(transform.values)
+                units += [(first + q * i, q) for i in range(transform.n_units)]
+        return tuple(units)
+
+    def _array_shape(self, n_features: int) -> tuple[int, ...]:
+        """Shape of the one array column that all features stand for, or nothing."""
+        arrays = [n for n in self._generated if len(self.transforms[n].binary)]
+        if self.clouds or len(arrays) != 1 or arrays[0] not in self.schema:
+            return ()
+        shape = self.schema[arrays[0]].shape
+        return shape if math.prod(shape) == n_features else ()
 
     def forward(self, events: Events, *, rng: Random) -> tuple[Tensor, Tensor]:
         """Tensors of events.

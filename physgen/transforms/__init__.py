@@ -25,7 +25,7 @@ from physgen.transforms.continuous import (
     Standardize,
     smooth,
 )
-from physgen.transforms.discrete import Binary, Categories, Count, Integer, Spike
+from physgen.transforms.discrete import Binary, Categories, Count, Integer, OneHot, Spike
 from physgen.transforms.related import Angle, Below, ByCategory, Voxels
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Linear",
     "Log",
     "Logit",
+    "OneHot",
     "Quantile",
     "Spike",
     "Standardize",
@@ -56,7 +57,7 @@ _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
         Angle, Below, Binary, ByCategory, Categories, Constant, Count, Integer,
-        Linear, Log, Logit, Quantile, Spike, Standardize, Voxels,
+        Linear, Log, Logit, OneHot, Quantile, Spike, Standardize, Voxels,
     )
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ from physgen.random import Random
 from physgen.transforms.base import Array, Columns, midway, uniform
 from physgen.transforms.continuous import Linear, Log, Quantile, Standardize, smooth
 
-__all__ = ["Binary", "Categories", "Count", "Integer", "Spike"]
+__all__ = ["Binary", "Categories", "Count", "Integer", "OneHot", "Spike"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,39 @@ class Categories:
 
     def inverse(self, features: Array, others: Columns) -> Array:
         return np.array(self.values)[features.argmax(axis=1)]
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """One binary feature per value, entry by entry: +1 for the value there, -1 for the others.
+
+    For models with categorical units, of which exactly one feature is +1 (Potts spins in an RBM).
+    """
+
+    values: tuple[float, ...] = ()
+    shape: tuple[int, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def binary(self) -> tuple[bool, ...]:
+        return (True,) * (len(self.values) * self.n_units)
+
+    @property
+    def n_units(self) -> int:
+        """Number of categorical units."""
+        return int(np.prod(self.shape))
+
+    def fit(self, values: Array, others: Columns) -> OneHot:
+        found = self.values or tuple(np.unique(values).astype(float).tolist())
+        return OneHot(found, values.shape[1:])
+
+    def forward(self, values: Array, others: Columns, rng: Random) -> Array:
+        flat = values.reshape(len(values), -1, 1)
+        return np.where(flat == np.array(self.values), 1.0, -1.0).reshape(len(values), -1)
+
+    def inverse(self, features: Array, others: Columns) -> Array:
+        chosen = features.reshape(len(features), self.n_units, len(self.values)).argmax(axis=2)
+        return np.array(self.values)[chosen].reshape(len(features), *self.shape)
 
 
 @dataclass(frozen=True)
