@@ -19,6 +19,7 @@ from physgen.mcmc.diagnostics import (
     mcse,
 )
 from physgen.mcmc.independence import ExactProposal, Independence, independence_chains
+from physgen.mcmc.informed import InformedFlip
 from physgen.mcmc.kernels import Blocks, Energy, Info, Kernel, energy_drop, metropolis_test
 from physgen.mcmc.measurement import Measurement, jackknife, measure
 from physgen.mcmc.paths import Path, PathEnergy, geometric, tempered
@@ -39,6 +40,7 @@ __all__ = [
     "Gibbs",
     "Independence",
     "Info",
+    "InformedFlip",
     "Kernel",
     "Langevin",
     "LogZ",

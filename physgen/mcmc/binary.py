@@ -11,7 +11,7 @@ from torch import Tensor
 from physgen.mcmc.kernels import Energy, Info, energy_drop, metropolis_test
 from physgen.random import Random
 
-__all__ = ["Gibbs", "SingleFlip"]
+__all__ = ["Gibbs", "SingleFlip", "require_values"]
 
 # 2^12 energies of all chains per block
 _MAX_BLOCK = 12
@@ -31,7 +31,7 @@ class SingleFlip:
 
     def __call__(self, energy: Energy, state: Tensor, *, rng: Random) -> tuple[Tensor, Info]:
         """Move all chains once; ``state`` has shape (n_chains, ...) with values -1 and +1."""
-        _require_values(state, (-1, 1), "SingleFlip", "; for 0 and 1 use Gibbs(values=(0, 1))")
+        require_values(state, (-1, 1), "SingleFlip", "; for 0 and 1 use Gibbs(values=(0, 1))")
         spins = state.flatten(1)
         site = _random_site(spins, rng)
         proposal = spins.scatter(1, site, -spins.gather(1, site)).view_as(state)
@@ -96,7 +96,7 @@ class Gibbs:
 
     def __call__(self, energy: Energy, state: Tensor, *, rng: Random) -> tuple[Tensor, Info]:
         """Move all chains; ``state`` has shape (n_chains, ...) with the two values."""
-        _require_values(state, self.values, "Gibbs", "; give values= as they are, e.g. (0, 1)")
+        require_values(state, self.values, "Gibbs", "; give values= as they are, e.g. (0, 1)")
         spins = state.flatten(1)
         n_chains, n_spins = spins.shape
         size = min(self.block_size, n_spins)
@@ -133,7 +133,8 @@ class Gibbs:
         return torch.where((bits & 1).bool(), high, low).to(spins.dtype)
 
 
-def _require_values(state: Tensor, values: tuple[float, float], kernel: str, advice: str) -> None:
+def require_values(state: Tensor, values: tuple[float, float], kernel: str, advice: str) -> None:
+    """Refuse states with other values than these two, by the name of the kernel."""
     low, high = values
     wrong = state[(state != low) & (state != high)]
     if len(wrong):

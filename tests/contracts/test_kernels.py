@@ -11,6 +11,7 @@ from physgen.mcmc import (
     Blocks,
     Gibbs,
     Independence,
+    InformedFlip,
     Langevin,
     Metropolis,
     RandomWalk,
@@ -83,6 +84,8 @@ SPINS = {
     "gibbs_block": (Gibbs(block_size=3), 50),
     "gibbs_sweep": (Gibbs(sweep=True), 15),
     "gibbs_block_sweep": (Gibbs(block_size=4, sweep=True), 12),
+    "informed": (InformedFlip(), 120),
+    "informed_barker": (InformedFlip(gradient=False, barker=True), 120),
     "metropolis": (Metropolis(proposal=rather_up), 200),
     "surrogate": (surrogate(SingleFlip(), lambda s: 0.6 * ising(s), 9), 25),
     "independence": (Independence(proposal=FreeSpins()), 200),
@@ -194,7 +197,7 @@ def always(state, candidate, log_ratio, *, rng):
 @pytest.fixture
 def broken(monkeypatch):
     """All kernels without their Metropolis test; the heat bath with a wrong temperature."""
-    for module in ("binary", "continuous", "independence", "proposals"):
+    for module in ("binary", "continuous", "independence", "informed", "proposals"):
         monkeypatch.setattr(f"physgen.mcmc.{module}.metropolis_test", always)
 
 
