@@ -21,6 +21,7 @@ import torch
 
 import physgen as pg
 from physgen import mcmc
+from physgen.models import PCD
 from physgen.random import GeneratorRandom, as_generator
 from physgen.simulators import Ising2D
 from physgen.simulators.ising_exact import CRITICAL_BETA, torus
@@ -35,7 +36,7 @@ def main(argv=None):
     energy = ising.reduced_energy(CRITICAL_BETA)
     truth = ising(20_000, {"beta": CRITICAL_BETA}, rng=1)
     training = pg.Events.from_dict({"spins": truth["spins"]})
-    rbm = pg.RBM(n_hidden=32, n_chains=512)
+    rbm = pg.RBM(n_hidden=32, chains=PCD(n_chains=512))
     surrogate = pg.Surrogate.fit(training, rbm, steps=50 if args.quick else 400, rng=2)
 
     jump = mcmc.Metropolis(proposal=surrogate.model.moves(n_steps=5))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 from cyclopts import Parameter
 
 from physgen.mcmc import Langevin, SingleFlip
-from physgen.models import FAMILIES, NonSaturating, Relativistic
+from physgen.models import CD, FAMILIES, PCD, FastPCD, NonSaturating, Relativistic, TemperedPCD
 
 __all__ = ["SHELL_SETTINGS", "library_settings"]
 
@@ -16,6 +16,10 @@ PARTS: dict[str, type[Any]] = {
     "non-saturating": NonSaturating,
     "langevin": Langevin,
     "single-flip": SingleFlip,
+    "cd": CD,
+    "pcd": PCD,
+    "fast-pcd": FastPCD,
+    "tempered-pcd": TemperedPCD,
 }
 
 

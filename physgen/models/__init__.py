@@ -11,20 +11,24 @@ from physgen.models.base import GenerativeModel, ModelSettings, TensorSpec
 from physgen.models.diffusion import Diffusion
 from physgen.models.ebm import EBM
 from physgen.models.gan import GAN, NonSaturating, Relativistic
-from physgen.models.rbm import RBM
+from physgen.models.rbm import CD, PCD, RBM, FastPCD, TemperedPCD
 from physgen.models.vae import VAE
 
 __all__ = [
+    "CD",
     "EBM",
     "FAMILIES",
     "GAN",
+    "PCD",
     "RBM",
     "VAE",
     "Diffusion",
+    "FastPCD",
     "GenerativeModel",
     "ModelSettings",
     "NonSaturating",
     "Relativistic",
+    "TemperedPCD",
     "TensorSpec",
     "settings_from_dict",
     "settings_to_dict",
@@ -37,7 +41,16 @@ FAMILIES: dict[str, type[Any]] = {
     "rbm": RBM,
     "ebm": EBM,
 }
-_PARTS: tuple[type[Any], ...] = (NonSaturating, Relativistic, mcmc.Langevin, mcmc.SingleFlip)
+_PARTS: tuple[type[Any], ...] = (
+    CD,
+    PCD,
+    FastPCD,
+    TemperedPCD,
+    NonSaturating,
+    Relativistic,
+    mcmc.Langevin,
+    mcmc.SingleFlip,
+)
 _KINDS = {kind.__name__: kind for kind in (*FAMILIES.values(), *_PARTS)}
 
 

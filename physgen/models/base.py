@@ -110,16 +110,38 @@ class GenerativeModel(nn.Module, ABC):
     ) -> tuple[dict[str, float], list[str]]:
         """What a look into the training shows, besides the losses.
 
-        The training loop calls this now and then with held-out events and noise of its own, so
-        that a training with and without a look ends at the same weights. It must leave the
-        parameters and buffers as they are.
+        The training loop calls this now and then, in eval mode and without gradients
+        (``torch.enable_grad()`` brings them back), with noise of its own: the same at every look,
+        so that a curve shows the model and not the draw. Looks take up to 5 % of the time of the
+        training, however long each takes, and one is taken in the end, with the averaged weights.
+        Parameters, buffers and torch's global generator are afterwards put back as they were;
+        whatever else the model holds must be left as it is.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_events, n_features)
+            Up to 1024 held-out events; events of the training where none are held out.
+        condition : Tensor of shape (n_events, n_conditions)
+            Their conditions.
+        rng : Random
+            Source of noise.
 
         Returns
         -------
         dict of str to float
-            Numbers by name; the same names at every call.
+            Numbers by name with unit, ``"tau [steps]"``; the same names at every call. "step" is
+            taken.
         list of str
-            Warnings in plain words; each is reported once.
+            Warnings in plain words. Each is reported once, at the step of its first appearance,
+            so it names no number that changes from look to look.
+
+        Raises
+        ------
+        FloatingPointError
+            If the model diverges although its loss is finite, such as chains that run away; the
+            text says so in plain words. As for one that :meth:`loss` raises, the training goes
+            back to the last state that passed a look, with half the learning rate, and ends with
+            a TrainingError at the sixth time.
         """
         return {}, []
 

@@ -24,20 +24,33 @@ class PersistentChains(nn.Module):
     ----------
     spec : TensorSpec
     n_chains : int
+    n_rungs : int, default 1
+        Copies of each chain on a ladder from 0 to 1; more than one add an axis to the states,
+        (n_chains, n_rungs, n_features).
     """
 
     state: Tensor
     condition: Tensor
+    ladder: Tensor
+    swap_rates: Tensor
 
-    def __init__(self, spec: TensorSpec, n_chains: int) -> None:
+    def __init__(self, spec: TensorSpec, n_chains: int, n_rungs: int = 1) -> None:
         super().__init__()
-        noise = torch.randn(n_chains, spec.n_features)
+        copies = (n_rungs,) if n_rungs > 1 else ()
+        noise = torch.randn(n_chains, *copies, spec.n_features)
         spins = torch.where(noise < 0, -1.0, 1.0)
+        for first, n_values in spec.one_hot:
+            unit = slice(first, first + n_values)
+            chosen = noise[..., unit].argmax(-1, keepdim=True)
+            spins[..., unit] = torch.full_like(spins[..., unit], -1.0).scatter(-1, chosen, 1.0)
         self.register_buffer("state", torch.where(torch.tensor(spec.binary), spins, noise))
         self.register_buffer("condition", torch.randn(n_chains, spec.n_conditions))
+        if n_rungs > 1:
+            self.register_buffer("ladder", torch.linspace(0, 1, n_rungs, dtype=torch.float64))
+            self.register_buffer("swap_rates", torch.full((n_rungs - 1,), 0.5).double())
 
     def oldest(self, condition: Tensor, *, rng: Random) -> Tensor:
-        """States to go on from in training, shape (n_events, n_features).
+        """States to go on from in training, shape (n_events, [n_rungs,] n_features).
 
         No chain is taken twice (unless there are more events than chains), so that none dies
         out. With conditions, chains and events are paired by their rank along a random direction
@@ -65,7 +78,12 @@ class PersistentChains(nn.Module):
         n_candidates = _N_CANDIDATES if condition.shape[1] else 1
         index = (rng.uniform(n_events, n_candidates) * n_chains).long().clamp_(max=n_chains - 1)
         distance = (self.condition[index] - condition[:, None, :]).square().sum(2)
-        return self.state[index.gather(1, distance.argmin(1, keepdim=True))[:, 0]]
+        state = self.state[index.gather(1, distance.argmin(1, keepdim=True))[:, 0]]
+        return state if state.ndim == 2 else state[:, -1]
+
+    def draw_conditions(self, n_events: int) -> Tensor:
+        """Conditions of some of the chains, as often as needed, (n_events, n_conditions)."""
+        return self.condition[torch.arange(n_events, device=self.state.device) % len(self.state)]
 
     def push(self, state: Tensor, condition: Tensor) -> None:
         """Store chains that were moved; they become the youngest and the oldest drop out."""

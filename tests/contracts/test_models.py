@@ -9,6 +9,7 @@ import torch
 from physgen.models import (
     EBM,
     GAN,
+    PCD,
     RBM,
     VAE,
     Diffusion,
@@ -24,7 +25,7 @@ SMALL = {
     "gan": GAN(n_hidden=16, n_layers=2),
     "gan_bce": GAN(n_hidden=16, n_layers=2, objective=NonSaturating()),
     "vae": VAE(n_hidden=16, n_layers=2),
-    "rbm": RBM(n_hidden=8, n_gibbs=2, n_gibbs_sample=3, n_chains=64),
+    "rbm": RBM(n_hidden=8, chains=PCD(n_steps=2, n_chains=64), n_steps_sample=3),
     "ebm": EBM(n_hidden=16, n_steps=2, n_steps_sample=3, n_chains=64),
     "diffusion": Diffusion(n_hidden=16, n_blocks=1, n_sampling_steps=4),
 }
@@ -36,7 +37,7 @@ SPECS = {
 MEDIUM = {
     "gan": (GAN(n_hidden=64, n_layers=2), 700),
     "vae": (VAE(n_hidden=64, n_layers=2), 500),
-    "rbm": (RBM(n_hidden=32, n_gibbs=3, n_gibbs_sample=20), 500),
+    "rbm": (RBM(n_hidden=32, chains=PCD(n_steps=3), n_steps_sample=20), 500),
     "ebm": (EBM(n_hidden=64, n_steps=10, n_steps_sample=30), 400),
     "diffusion": (Diffusion(n_hidden=64, n_blocks=2, n_sampling_steps=12), 400),
 }
@@ -221,7 +222,7 @@ RING_LAW = torch.softmax(0.4 * (RING * RING.roll(1, 1)).sum(1).double(), 0)
 RING_MODELS = {
     "gan": (GAN(n_hidden=128), 1200, 0.02),
     "vae": (VAE(n_hidden=128), 1000, 0.02),
-    "rbm": (RBM(n_hidden=32, n_gibbs=5, n_gibbs_sample=20), 1000, 0.01),
+    "rbm": (RBM(n_hidden=32, chains=PCD(n_steps=5), n_steps_sample=20), 1000, 0.01),
     "ebm": (EBM(n_hidden=64, n_steps=10, n_steps_sample=30), 600, 0.01),
     "diffusion": (Diffusion(n_hidden=64, n_blocks=2, n_sampling_steps=16), 1500, 0.01),
 }
@@ -273,7 +274,7 @@ SIGMA = 0.2 / math.sqrt(2)
 CIRCLE_MODELS = {
     "gan": (GAN(n_hidden=128), 1200, 0.2),
     "vae": (VAE(n_hidden=128), 800, 0.03),
-    "rbm": (RBM(n_hidden=64, n_gibbs=5, n_gibbs_sample=20), 1500, 0.05),
+    "rbm": (RBM(n_hidden=64, chains=PCD(n_steps=5), n_steps_sample=20), 1500, 0.05),
     "ebm": (EBM(n_hidden=64, n_steps=20, n_steps_sample=50), 1000, 0.15),
     "diffusion": (Diffusion(n_hidden=64, n_blocks=2, n_sampling_steps=16), 1500, 0.05),
 }

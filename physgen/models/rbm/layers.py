@@ -1,0 +1,200 @@
+"""The two layers of a Boltzmann machine: the values of their units, and the laws of these.
+
+A unit in a field f has the law p(u) proportional to exp(f u) over its values u:
+
+========== ============ ========================== ============================
+unit       values u     ln of the sum of weights   features x of a visible unit
+========== ============ ========================== ============================
+Ising      -1, +1       ln 2 cosh f                u
+Bernoulli  0, 1         ln(1 + e^f)                2u - 1
+Potts      one-hot      ln sum_k e^{f_k}           2u - 1, one feature per value
+Gaussian   real         (f^2 - a^2) / (2 s), and   u s, with s the variance
+                        ln(2 pi s) / 2
+========== ============ ========================== ============================
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from physgen.models.base import TensorSpec
+from physgen.random import GeneratorRandom, Random
+
+__all__ = ["Binary", "Hidden", "Visible"]
+
+Binary = Literal["ising", "bernoulli"]
+
+# means of the data are kept this far from the ends, where the field would be infinite
+_EDGE = 1e-3
+
+
+class Hidden:
+    """Hidden units of two values.
+
+    Parameters
+    ----------
+    kind : "ising" or "bernoulli"
+    """
+
+    def __init__(self, kind: Binary) -> None:
+        self.kind = kind
+
+    @property
+    def values(self) -> tuple[float, float]:
+        """The two values of a unit."""
+        return (-1.0, 1.0) if self.kind == "ising" else (0.0, 1.0)
+
+    def log_sum(self, field: Tensor) -> Tensor:
+        """Logarithm of the sum of the two weights, unit by unit."""
+        return log_2_cosh(field) if self.kind == "ising" else _softplus(field)
+
+    def mean(self, field: Tensor) -> Tensor:
+        """Mean of each unit."""
+        return torch.tanh(field) if self.kind == "ising" else torch.sigmoid(field)
+
+    def draw(self, field: Tensor, rng: Random) -> Tensor:
+        """Values drawn from the law of each unit."""
+        if self.kind == "ising":
+            return spins(field, rng)
+        return zeros_and_ones(field, rng)
+
+
+class Visible(nn.Module):
+    """Visible units, of one kind or several, as the features of the data say.
+
+    Parameters
+    ----------
+    spec : TensorSpec
+    kind : "ising" or "bernoulli"
+        Values of the binary features; those of one-hot units are 0 and 1 in any case.
+    """
+
+    real: Tensor
+    gain: Tensor
+    shift: Tensor
+
+    def __init__(self, spec: TensorSpec, kind: Binary) -> None:
+        super().__init__()
+        self.spec = spec
+        in_unit = torch.zeros(spec.n_features, dtype=torch.bool)
+        for first, n_values in spec.one_hot:
+            in_unit[first : first + n_values] = True
+        binary = torch.tensor(spec.binary)
+        zero_one = in_unit | binary if kind == "bernoulli" else in_unit
+        gain = torch.where(zero_one, 0.5, 1.0)
+        self.register_buffer("real", ~binary, persistent=False)
+        self.register_buffer("gain", gain, persistent=False)
+        self.register_buffer("shift", 1 - gain, persistent=False)
+        self.any_real, self.all_real = bool(self.real.any()), bool(self.real.all())
+        self.all_ising = bool((gain == 1).all()) and not self.any_real
+        self.any_single = bool((binary & ~in_unit).any())
+        self.widths = sorted({n_values for _, n_values in spec.one_hot})
+        for width in self.widths:
+            index = [torch.arange(i, i + q) for i, q in spec.one_hot if q == width]
+            self.register_buffer(f"units_{width}", torch.stack(index), persistent=False)
+
+    @property
+    def units(self) -> list[Tensor]:
+        """Features of the one-hot units, (n_units, n_values) each, one tensor per width."""
+        return [getattr(self, f"units_{width}") for width in self.widths]
+
+    def values(self, x: Tensor, variance: Tensor) -> Tensor:
+        """Values u of features x, of shape (..., n_features)."""
+        if self.all_ising:
+            return x
+        gain = torch.where(self.real, 1 / variance, self.gain) if self.any_real else self.gain
+        return x * gain + self.shift
+
+    def local_energy(self, x: Tensor, values: Tensor, bias: Tensor, variance: Tensor) -> Tensor:
+        """Energy of the visible units without the hidden ones, shape (...,)."""
+        if not self.any_real:
+            return -(values * bias).sum(-1)
+        distance = (x - bias).square() / (2 * variance)
+        return torch.where(self.real, distance, -bias * values).sum(-1)
+
+    def draw(self, field: Tensor, variance: Tensor, rng: Random) -> Tensor:
+        """Features drawn from the law of each unit in its field, of the shape of ``field``."""
+        if self.all_ising:
+            return spins(field, rng)
+        x = field
+        if self.any_real:
+            x = field + variance.sqrt() * rng.normal(*field.shape)
+        if self.any_single:
+            x = torch.where(self.real, x, spins(self.gain * field, rng))
+        for index in self.units:
+            x = x.index_copy(-1, index.flatten(), _one_hot(field[..., index], rng))
+        return x
+
+    def mean(self, field: Tensor, variance: Tensor) -> Tensor:
+        """Means of the features in these fields."""
+        x = torch.where(self.real, field, torch.tanh(self.gain * field))
+        for index in self.units:
+            shares = torch.softmax(field[..., index], -1).flatten(-2)
+            x = x.index_copy(-1, index.flatten(), 2 * shares - 1)
+        return x
+
+    def log_sum(self, field: Tensor, bias: Tensor, variance: Tensor) -> Tensor:
+        """Logarithm of the sum (or integral) over all visible states, shape (...,)."""
+        # ln 2 cosh f for spins (gain 1), ln(1 + e^f) for 0 and 1 (gain 1/2)
+        single = _softplus(2 * self.gain * field) - (2 * self.gain - 1) * field
+        if self.any_real:
+            gauss = (field.square() - bias.square()) / (2 * variance)
+            gauss = gauss + torch.log(2 * math.pi * variance) / 2
+            single = torch.where(self.real, gauss, single)
+        total = single.sum(-1)
+        for index in self.units:
+            of_unit = torch.logsumexp(field[..., index], -1).sum(-1)
+            total = total + of_unit - single[..., index.flatten()].sum(-1)
+        return total
+
+    def field_of(self, mean: Tensor) -> Tensor:
+        """Bias of free units that have these means of the values, shape (n_features,)."""
+        low, high = torch.where(self.gain == 1, -1.0, 0.0), 1.0
+        share = ((mean - low) / (high - low)).clamp(_EDGE, 1 - _EDGE)
+        field = torch.logit(share) / (2 * self.gain)
+        for index in self.units:
+            field = field.index_copy(0, index.flatten(), share[index.flatten()].log())
+        return torch.where(self.real, mean, field)
+
+
+def log_2_cosh(x: Tensor) -> Tensor:
+    """ln(2 cosh x), also where cosh x overflows."""
+    return _softplus(2 * x) - x
+
+
+def spins(field: Tensor, rng: Random) -> Tensor:
+    """Spins -1 and +1 with p(+1) = sigmoid(2 field)."""
+    return _sign(torch.sigmoid(2 * field).sub_(_uniform(field, rng)))
+
+
+def zeros_and_ones(field: Tensor, rng: Random) -> Tensor:
+    """Zeros and ones with p(1) = sigmoid(field)."""
+    return _sign(torch.sigmoid(field).sub_(_uniform(field, rng))).add_(1).mul_(0.5)
+
+
+def _sign(x: Tensor) -> Tensor:
+    """-1 and +1; several times quicker than ``where`` with two numbers."""
+    return torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x)
+
+
+def _uniform(like: Tensor, rng: Random) -> Tensor:
+    if isinstance(rng, GeneratorRandom):
+        return torch.rand(like.shape, generator=rng.generator, device=like.device)
+    return rng.uniform(*like.shape)
+
+
+def _softplus(x: Tensor) -> Tensor:
+    # without the threshold's shortcut, whose error of e^-20 shows in float64
+    return F.softplus(x, threshold=60)
+
+
+def _one_hot(field: Tensor, rng: Random) -> Tensor:
+    """One of each unit's values drawn: features of shape (..., n_units * n_values)."""
+    cumulative = torch.softmax(field, -1).cumsum(-1)[..., :-1]
+    chosen = (rng.uniform(*cumulative.shape[:-1])[..., None] > cumulative).sum(-1)
+    return (2.0 * F.one_hot(chosen, field.shape[-1]) - 1).to(field.dtype).flatten(-2)

@@ -1,0 +1,196 @@
+"""The partition function of a machine: exact where a layer can be enumerated, else annealed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from physgen import mcmc
+from physgen.models.checks import whole_number
+from physgen.models.rbm.parameters import Parameters
+from physgen.random import PhiloxRandom, Rng, as_seed
+
+if TYPE_CHECKING:
+    from physgen.models.rbm.model import RBMModel
+
+__all__ = ["LogPartition", "Method", "log_z", "of_each"]
+
+Method = Literal["automatic", "exact", "ais", "trajectory", "reverse ais", "reverse trajectory"]
+
+# 2^25 states take minutes; each unit more doubles that
+MAX_ENUMERATED = 25
+# below this the exact sum is quicker than any estimate
+_QUICK = 16
+# unit-states per second of an enumeration, for the time that an error message names
+_RATE = 2e8
+# conditions of one call for which the annealing is done anew each time
+_MAX_CONDITIONS = 64
+# states of a layer summed at once
+_BLOCK = 2**14
+
+
+@dataclass(frozen=True)
+class LogPartition:
+    """Logarithm of a partition function, in nats, and how it was found.
+
+    Parameters
+    ----------
+    value, std_error : float
+        The error is 0 for an exact value.
+    method : str
+        "exact", "ais", "trajectory", "reverse ais" or "reverse trajectory".
+    effective_sample_size : float
+        Chains of the annealing that count; below about 10 the value cannot be trusted.
+
+    Examples
+    --------
+    >>> print(LogPartition(21.41249, 0.0, "exact", math.inf))
+    21.4125 (exact)
+    """
+
+    value: float
+    std_error: float
+    method: str
+    effective_sample_size: float
+
+    def __str__(self) -> str:
+        if self.std_error == 0:
+            return f"{self.value:.4f} ({self.method})"
+        return (
+            f"{self.value:.4f} ± {self.std_error:.4f} ({self.method}, "
+            f"{self.effective_sample_size:.0f} chains effective)"
+        )
+
+
+@torch.no_grad()
+def log_z(
+    model: RBMModel,
+    condition: Tensor | None,
+    *,
+    method: Method,
+    n_chains: int,
+    n_betas: int,
+    rng: Rng,
+) -> LogPartition:
+    """Logarithm of the partition function; see :meth:`RBMModel.log_z`."""
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
+    given = _one_condition(model, condition)
+    if method == "automatic":
+        method = _chosen(model)
+    if method == "exact":
+        return LogPartition(float(enumerated(model, given)), 0.0, "exact", math.inf)
+    return _annealed(model, given, method, n_chains, n_betas, as_seed(rng))
+
+
+def of_each(model: RBMModel, condition: Tensor) -> Tensor:
+    """Logarithm of Z at each event's condition, (n_events,); exact ones with their gradient."""
+    if not model.spec.n_conditions:
+        return _of_one(model, condition[:1]).expand(len(condition))
+    distinct, index = torch.unique(condition, dim=0, return_inverse=True)
+    if len(distinct) > _MAX_CONDITIONS and _chosen(model) != "exact":
+        raise ValueError(
+            f"log_prob of events under {len(distinct)} different conditions needs as many "
+            f"annealings; give events of at most {_MAX_CONDITIONS} conditions at a time"
+        )
+    return torch.cat([_of_one(model, c[None]) for c in distinct])[index]
+
+
+def _of_one(model: RBMModel, condition: Tensor) -> Tensor:
+    if _chosen(model) == "exact":
+        return enumerated(model, condition)[None]
+    return condition.new_full((1,), model.known_log_z(condition).value)
+
+
+def enumerated(model: RBMModel, condition: Tensor) -> Tensor:
+    """Logarithm of Z as the sum over the states of the smaller binary layer; differentiable.
+
+    Raises
+    ------
+    ValueError
+        If that layer has more than 25 units; says how long it would take.
+    """
+    p = model.parameters_at(condition)
+    n_units, of_hidden = _smaller_layer(model)
+    if n_units > MAX_ENUMERATED:
+        n_other = p.couplings.shape[0 if of_hidden else 1]
+        raise ValueError(
+            f"the exact partition function sums over 2^{n_units} states of the smaller layer, "
+            f"which would take {_in_words(2.0**n_units * n_other / _RATE)} here (at most "
+            f"2^{MAX_ENUMERATED} are allowed); use log_z(method='ais') or method='trajectory', "
+            "which come with an error"
+        )
+    total = p.couplings.new_full((), -math.inf)
+    bits = torch.arange(n_units, device=p.couplings.device)
+    low, high = model.layers.hidden.values if of_hidden else (-1.0, 1.0)
+    for block in torch.arange(2**n_units, device=p.couplings.device).split(_BLOCK):
+        ones = ((block[:, None] >> bits) & 1).bool()
+        states = torch.where(ones, high, low).to(p.couplings.dtype)
+        weights = p.log_weight_of_hidden(states) if of_hidden else -p.free_energy(states)
+        total = torch.logaddexp(total, torch.logsumexp(weights, 0))
+    return total
+
+
+def _smaller_layer(model: RBMModel) -> tuple[int, bool]:
+    """Number of units of the layer to enumerate, and whether it is the hidden one."""
+    spec, n_hidden = model.spec, model.settings.n_hidden
+    visible_binary = all(spec.binary) and not spec.one_hot
+    if visible_binary and spec.n_features < n_hidden:
+        return spec.n_features, False
+    return n_hidden, True
+
+
+def _chosen(model: RBMModel) -> Method:
+    if _smaller_layer(model)[0] <= _QUICK:
+        return "exact"
+    return "trajectory" if len(model.snapshots.taken()) else "ais"
+
+
+def _annealed(
+    model: RBMModel, condition: Tensor, method: Method, n_chains: int, n_betas: int, seed: int
+) -> LogPartition:
+    n_chains, n_betas = whole_number("n_chains", n_chains, 2), whole_number("n_betas", n_betas, 2)
+    rng = PhiloxRandom(seed, torch.arange(n_chains, device=condition.device))
+    backward, by_snapshots = method.startswith("reverse"), method.endswith("trajectory")
+    # in float64: the steps of a path are small differences of large energies
+    path = model.trajectory(condition, snapshots=by_snapshots, dtype=torch.float64)
+    free: Parameters = path.at(0.0)
+    anneal = mcmc.reverse_annealed_importance if backward else mcmc.annealed_importance
+    if backward:
+        c = condition.expand(n_chains, -1)
+        start = model.sample(n_chains, c, rng=rng, sampler="ptt" if by_snapshots else "pt")
+        start = start.to(torch.float64)
+    else:
+        start = path.draw_free(n_chains, rng)
+    found = anneal(
+        model.kernel(path),
+        path.energy,
+        start,
+        betas=torch.linspace(0, path.end, n_betas, dtype=torch.float64).tolist(),
+        base_log_z=float(free.log_z_without_couplings()),
+        rng=rng,
+    )
+    return LogPartition(found.value, found.std_error, method, found.effective_sample_size)
+
+
+def _one_condition(model: RBMModel, condition: Tensor | None) -> Tensor:
+    like = model.couplings
+    given = like.new_zeros(1, 0) if condition is None else condition.to(like)
+    if given.shape != (1, model.spec.n_conditions):
+        raise ValueError(
+            f"ln Z is that of one condition, of shape (1, {model.spec.n_conditions}); got "
+            f"{'none' if condition is None else tuple(given.shape)}; "
+            "surrogate.log_z({'beta': 0.44}) makes it of physical values"
+        )
+    return given
+
+
+def _in_words(seconds: float) -> str:
+    for unit, size in (("years", 3.15e7), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds > 2 * size:
+            return f"about {seconds / size:.3g} {unit}"
+    return f"about {seconds:.0f} seconds"
