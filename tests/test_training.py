@@ -179,6 +179,10 @@ def test_budget_strings_that_are_refused(text):
         ({"budget": float("inf")}, "budget must be positive and finite, got inf"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"validation_fraction": 1.0}, r"validation_fraction must be in \[0, 1\), got 1"),
+        ({"decay": 1.5}, r"decay must be in \[0, 1\], got 1.5"),
+        ({"averaging": 0.5}, r"averaging must be in \[0, 0.288\], got 0.5"),
+        ({"warmup_steps": -1}, "warmup_steps must be at least 0, got -1"),
+        ({"gradient_clip": float("nan")}, "gradient_clip must be at least 0, got nan"),
     ],
 )
 def test_settings_that_are_refused(settings, message):
@@ -373,6 +377,7 @@ def test_infinite_weights_are_noticed_though_the_loss_is_finite():
     model.other = nn.Parameter(torch.zeros(1))
     history = train(model, column(), config=config(steps=40), rng=0)
     assert len(history.messages) == 1
+    assert "non-finite weights (other)" in history.messages[0]
     assert torch.isfinite(model.other).all()
 
 

@@ -5,11 +5,13 @@
             loss -> gradient of the player's own parameters -> clip -> step
 
 Around it: a budget in epochs, steps or seconds; warm-up and decay of the learning rate; an average
-of the weights; a held-out loss; and a guard that returns to the last good state when a loss is
-not finite.
+of the weights; a held-out loss; looks into the model, which shows what it wants to be seen; and a
+guard that returns to the last good state when a loss is not finite or the model says that it
+diverges.
 """
 
-from physgen.training.config import History, Progress, TrainingConfig, TrainingError, seconds
+from physgen.training.config import TrainingConfig, seconds
+from physgen.training.history import History, Progress, TrainingError
 from physgen.training.loop import optimizers_of, threads, train
 
 __all__ = [

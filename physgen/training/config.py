@@ -1,19 +1,12 @@
-"""Settings of a training, and what it reports."""
+"""Settings of a training."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-__all__ = ["History", "Progress", "TrainingConfig", "TrainingError", "seconds"]
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says what was tried."""
+__all__ = ["TrainingConfig", "seconds"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +75,13 @@ class TrainingConfig:
             )
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        # the mean of all weights alike has a width of 12^(-1/2) = 0.289
+        for name, high in (("decay", 1.0), ("averaging", 0.288)):
+            if not 0 <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be in [0, {high:g}], got {getattr(self, name)}")
+        for name in ("warmup_steps", "gradient_clip"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
     @property
     def has_budget(self) -> bool:
@@ -105,46 +105,3 @@ def seconds(budget: str | float) -> float:
             f"cannot read the budget {budget!r}; write for example '90s', '5m' or '2h'"
         )
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[(found[2] or "s")[0]]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands; handed to the ``progress`` function a few times a second."""
-
-    step: int
-    fraction: float
-    loss: dict[str, float]
-    events_per_second: float
-    seconds_left: float
-
-
-@dataclass
-class History:
-    """Losses along a training, one entry per logging interval.
-
-    ``steps`` counts steps; ``losses`` and ``validation`` map a player to its mean loss on the
-    training events of the interval and on the held-out events.
-    """
-
-    steps: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    losses: dict[str, list[float]] = field(default_factory=dict)
-    validation: dict[str, list[float]] = field(default_factory=dict)
-    messages: list[str] = field(default_factory=list)
-    n_events_seen: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain lists, for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> History:
-        """Rebuild from :meth:`to_dict`, also after JSON, which has null for NaN."""
-        curves = {
-            kind: {
-                player: [math.nan if loss is None else loss for loss in losses]
-                for player, losses in stored[kind].items()
-            }
-            for kind in ("losses", "validation")
-        }
-        return cls(**{**stored, **curves})

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,11 @@ from torch import Tensor, nn
 from physgen.random import GeneratorRandom, Random, Rng, as_generator
 from physgen.training.average import Average
 from physgen.training.batches import Batches
-from physgen.training.config import History, Progress, TrainingConfig, TrainingError, seconds
+from physgen.training.config import TrainingConfig, seconds
+from physgen.training.history import History, Progress, TrainingError
+from physgen.training.looks import Looks, untouched
+from physgen.training.schedule import Schedule
+from physgen.training.snapshot import Snapshot
 
 __all__ = ["optimizers_of", "threads", "train"]
 
@@ -35,10 +38,20 @@ def train(
 ) -> History:
     """Train a model in place; its weights are the averaged ones in the end.
 
+    A model with ``diagnose`` is looked at along the training, at steps that grow by a fifth and
+    for at most 5 % of the time, and in the end once more, with the averaged weights. It is shown
+    up to 1024 held-out events, or training events where none are held out. A look changes nothing:
+    with and without looks, a training ends at the same weights.
+
+    ``loss`` and ``diagnose`` may raise a FloatingPointError that says why the model diverges. The
+    training then goes back to the last state that passed a look, with half the learning rate; a
+    loss or weight that is not finite brings back the last state before it was noticed.
+
     Parameters
     ----------
     model : nn.Module
-        With ``loss`` (and ``players``; without it Adam with rate 1e-3 trains all parameters).
+        With ``loss`` (and ``players``; without it Adam with rate 1e-3 trains all parameters), and
+        ``diagnose`` if it shows something, as in :class:`physgen.models.base.GenerativeModel`.
     x : Tensor of shape (n_events, n_features)
     condition : Tensor of shape (n_events, n_conditions), optional
     weight : Tensor of shape (n_events,), optional
@@ -56,7 +69,8 @@ def train(
     Raises
     ------
     TrainingError
-        If the loss stays non-finite after five returns to a good state.
+        If a sixth return to a good state is needed, or the budget is over before there is any. The
+        model then holds the last good state, with its averaged weights.
     """
     if not config.has_budget:
         raise ValueError("say how long to train: epochs=, steps= or budget= (e.g. '60s')")
@@ -91,6 +105,10 @@ def _normalized(weight: Tensor | None, n_events: int) -> Tensor | None:
     return weight.to(torch.float32) * (n_events / total)
 
 
+class _NotFiniteError(FloatingPointError):
+    """A loss or a weight is not finite."""
+
+
 class _Loop:
     """State of one training."""
 
@@ -107,19 +125,18 @@ class _Loop:
         self.data, self.config = data, config
         self.rng: Random = GeneratorRandom(generator)
         self.optimizers = optimizers_of(model)
-        self.base_rates = {
-            player: [group["lr"] for group in optimizer.param_groups]
-            for player, optimizer in self.optimizers.items()
-        }
-        self.rate_scale = 1.0
         self.average = Average(model, config.averaging)
+        self.looks = Looks(model, data)
         self.n_steps = self._n_steps()
+        self.schedule = Schedule(self.optimizers, config, self.n_steps)
         self.deadline = None if config.budget is None else seconds(config.budget)
         self.history = History()
+        self.said: set[str] = set()
         self.step = 0
         self.n_rescues = 0
-        self.sums = dict.fromkeys(self.optimizers, torch.zeros((), device=config.device))
-        self.n_summed = 0
+        # the last state with finite losses and weights, and the last that passed a look as well
+        self.good = self.sound = self._state()
+        self._empty_sums()
         self.progress = progress
 
     def _n_steps(self) -> int | None:
@@ -132,35 +149,41 @@ class _Loop:
     def run(self) -> History:
         self.model.train()
         self.started = self.last_log = self.last_progress = time.monotonic()
-        self._keep_good_state()
-        fraction = 0.0
-        while fraction < 1.0:
-            self._set_rates(fraction)
-            self._one_step()
-            self.step += 1
-            fraction = self._fraction()
-            if not self._look_around(over=fraction >= 1.0):
-                fraction = self._fraction()  # back at an earlier step
-        self.average.copy_to(self.model)
-        self.model.eval()
+        self._train_on()
+        while not self._finished():
+            self._train_on()
         return self.history
 
+    def _train_on(self) -> None:
+        while (fraction := self._fraction()) < 1.0:
+            self.schedule.set_rates(self.step, fraction)
+            try:
+                self._one_step()
+                self.step += 1
+                self._look_around()
+            except FloatingPointError as error:
+                self._rescue(error)
+
+    def _finished(self) -> bool:
+        """Average the weights and look at the result; False if that leads back to a good state."""
+        try:
+            if self.n_summed:
+                self._log()
+            self.average.copy_to(self.model)
+            self._look()
+        except FloatingPointError as error:
+            self._rescue(error)
+            return False
+        self.model.eval()
+        return True
+
     def _fraction(self) -> float:
+        if self.step == 0:
+            return 0.0
         if self.n_steps is not None:
             return self.step / self.n_steps
-        return (time.monotonic() - self.started) / (self.deadline or 1.0)
-
-    def _set_rates(self, fraction: float) -> None:
-        warmup = self.config.warmup_steps
-        if self.n_steps is not None:
-            warmup = min(warmup, self.n_steps // 10)
-        factor = min(1.0, (self.step + 1) / (warmup + 1))
-        if self.config.decay > 0 and fraction > 1 - self.config.decay:
-            done = (fraction - 1 + self.config.decay) / self.config.decay
-            factor *= 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-        for player, optimizer in self.optimizers.items():
-            for group, rate in zip(optimizer.param_groups, self.base_rates[player], strict=True):
-                group["lr"] = rate * factor * self.rate_scale
+        elapsed = time.monotonic() - self.started
+        return (elapsed - self.looks.excess(elapsed)) / (self.deadline or 1.0)
 
     def _one_step(self) -> None:
         rows = self.data.next_batch()
@@ -190,40 +213,46 @@ class _Loop:
             )
         return (self.data.weight[rows] * loss).mean()
 
-    def _look_around(self, *, over: bool) -> bool:
-        """Check, log and report now and then: every 100 steps or second, whichever is rarer.
-
-        Returns
-        -------
-        bool
-            Whether all is well; if not, the model is back in an earlier state.
-        """
+    def _look_around(self) -> None:
+        """Check, log and report now and then: every 100 steps or second, whichever is rarer."""
         now = time.monotonic()
         if self.progress is not None and now - self.last_progress > 0.2:
             self.last_progress = now
             self.progress(self._progress(now))
-        if not over and (self.n_summed < 100 or now - self.last_log < 1.0):
-            return True
+        if self.n_summed < 100 or now - self.last_log < 1.0:
+            return
         self.last_log = now
-        return self._log(over)
+        self._log()
+        # at the end the averaged weights are looked at
+        looked = self._fraction() < 1.0 and self.looks.due(self.step, now - self.started)
+        if looked:
+            self._look()
+        self.good = self._state()
+        if looked or not self.looks.possible:
+            self.sound = self.good
 
-    def _log(self, over: bool) -> bool:
+    def _log(self) -> None:
         losses = {player: float(total) / self.n_summed for player, total in self.sums.items()}
-        self.sums = {player: torch.zeros_like(total) for player, total in self.sums.items()}
-        self.n_summed = 0
-        if not all(math.isfinite(loss) for loss in losses.values()) or not self._finite_weights():
-            self._rescue(losses, over)
-            return False
-        self._keep_good_state()
+        self._empty_sums()
+        self._check_finite(losses)
         self.history.steps.append(self.step)
         self.history.seconds.append(time.monotonic() - self.started)
         for player, loss in losses.items():
             self.history.losses.setdefault(player, []).append(loss)
         self._validate()
-        return True
 
-    def _finite_weights(self) -> bool:
-        return all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
+    def _empty_sums(self) -> None:
+        self.n_summed = 0
+        zero = torch.zeros((), device=self.config.device)
+        self.sums = dict.fromkeys(self.optimizers, zero)
+
+    def _check_finite(self, losses: dict[str, float]) -> None:
+        if not all(math.isfinite(loss) for loss in losses.values()):
+            text = ", ".join(f"{player} {loss:g}" for player, loss in losses.items())
+            raise _NotFiniteError(f"non-finite loss ({text})")
+        for name, p in self.model.named_parameters():
+            if not torch.isfinite(p).all():
+                raise _NotFiniteError(f"non-finite weights ({name})")
 
     def _validate(self) -> None:
         rows = self.data.held_out[:4096]
@@ -231,48 +260,60 @@ class _Loop:
             return
         # the same noise each time, so that the curve shows the model and not the draw
         rng = GeneratorRandom(as_generator(0, self.config.device))
-        state = {name: b.clone() for name, b in self.model.named_buffers()}
-        self.model.eval()
-        for player in self.optimizers:
-            loss = self._mean_loss(rows, player, rng)
-            self.history.validation.setdefault(player, []).append(float(loss.detach()))
-        self.model.train()
-        for name, buffer in self.model.named_buffers():
-            buffer.copy_(state[name])
+        with untouched(self.model):
+            for player in self.optimizers:
+                loss = self._mean_loss(rows, player, rng)
+                self.history.validation.setdefault(player, []).append(float(loss.detach()))
 
-    def _keep_good_state(self) -> None:
-        self.good: dict[str, Any] = {
-            "step": self.step,
-            "model": {name: t.clone() for name, t in self.model.state_dict().items()},
-            "average": [t.clone() for t in self.average.tensors],
-            "optimizers": {p: copy.deepcopy(o.state_dict()) for p, o in self.optimizers.items()},
-        }
+    def _look(self) -> None:
+        numbers, warnings = self.looks.take(self.step)
+        self.history.add_look(self.step, numbers)
+        for warning in warnings:
+            if warning not in self.said:
+                self.said.add(warning)
+                self._tell(f"at step {self.step}: {warning}")
 
-    def _rescue(self, losses: dict[str, float], over: bool) -> None:
-        self.n_rescues += 1
-        text = ", ".join(f"{player} {loss:g}" for player, loss in losses.items())
-        message = f"non-finite loss before step {self.step} ({text})"
-        if self.n_rescues > 5:
-            raise TrainingError(
-                f"{message}, after five returns to the last good state with half the learning "
-                "rate each; look for extreme values in the data or lower learning_rate"
-            )
-        if over and self.n_steps is None and self.good["step"] == 0:
-            raise TrainingError(
-                f"{message}, and the budget is over before any good state; look for extreme "
-                "values in the data or lower learning_rate"
-            )
-        message += "; went back to the last good state and halved the learning rate"
+    def _tell(self, message: str) -> None:
         logger.warning(message)
         self.history.messages.append(message)
-        self.step = self.good["step"]
-        self.model.load_state_dict(self.good["model"])
-        for mine, kept in zip(self.average.tensors, self.good["average"], strict=True):
-            mine.copy_(kept)
-        for player, optimizer in self.optimizers.items():
-            # a copy, since the optimizer goes on in the tensors that it is given
-            optimizer.load_state_dict(copy.deepcopy(self.good["optimizers"][player]))
-        self.rate_scale /= 2
+
+    def _state(self) -> Snapshot:
+        return Snapshot(self.step, self.model, self.average, self.optimizers)
+
+    def _rescue(self, error: FloatingPointError) -> None:
+        """Go back to a good state with half the learning rate, or give up there."""
+        out_of_time = self.n_steps is None and self._fraction() >= 1.0
+        message = f"before step {self.step}: {error}"
+        state = self.good if isinstance(error, _NotFiniteError) else self.sound
+        self._go_back(state)
+        self.n_rescues += 1
+        if self.n_rescues > 5:
+            self._give_up(
+                f"{message}, after five returns to the last good state with half the learning "
+                "rate each",
+                error,
+            )
+        if out_of_time and state.step == 0:
+            self._give_up(f"{message}, and the budget is over before any good state", error)
+        self._tell(f"{message}; went back to the last good state and halved the learning rate")
+        self.schedule.halve()
+
+    def _go_back(self, state: Snapshot) -> None:
+        state.restore(self.model, self.average, self.optimizers)
+        self.good = state
+        self.step = state.step
+        self.looks.next_step = min(self.looks.next_step, self.step + 1)
+        self.history.go_back(self.step)
+        self._empty_sums()
+
+    def _give_up(self, message: str, error: FloatingPointError) -> NoReturn:
+        self.average.copy_to(self.model)
+        self.model.eval()
+        raise TrainingError(
+            f"{message}; the model holds the state of step {self.step}. Look for extreme values "
+            "in the data or lower learning_rate",
+            self.history,
+        ) from error
 
     def _progress(self, now: float) -> Progress:
         elapsed = now - self.started
@@ -284,6 +325,7 @@ class _Loop:
             loss={player: float(total) / n for player, total in self.sums.items()},
             events_per_second=self.history.n_events_seen / max(elapsed, 1e-9),
             seconds_left=elapsed * (1 - fraction) / max(fraction, 1e-9),
+            diagnostics=self.history.last_look,
         )
 
 

@@ -1,0 +1,115 @@
+"""Looks into a model while it trains: when they are due, and without a trace in the training."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from physgen.random import GeneratorRandom, as_generator
+from physgen.training.batches import Batches
+
+__all__ = ["Looks", "untouched"]
+
+# share of the training that may go into looks, and the ratio of the steps of two looks
+_SHARE, _RATIO = 0.05, 1.2
+_MAX_ROWS = 1024
+
+
+class Looks:
+    """What the model shows of itself, seldom enough that the training hardly waits.
+
+    A model without a method ``diagnose`` shows nothing.
+    """
+
+    def __init__(self, model: nn.Module, data: Batches) -> None:
+        self.model: Any = model
+        rows = (data.held_out if len(data.held_out) else data.rows)[:_MAX_ROWS]
+        self.x, self.condition = data.x[rows], data.condition[rows]
+        self.next_step = 0
+        self.last_cost = self.spent = 0.0
+
+    @property
+    def possible(self) -> bool:
+        """Whether the model has anything to look at."""
+        return callable(getattr(self.model, "diagnose", None))
+
+    def due(self, step: int, elapsed: float) -> bool:
+        """Whether to look now: steps grow by a fifth, and looks take 5 % of the time at most.
+
+        The next look is expected to take as long as the last one; the first is taken for free.
+        """
+        in_time = self.spent + self.last_cost <= _SHARE * elapsed
+        return self.possible and step >= self.next_step and in_time
+
+    def excess(self, elapsed: float) -> float:
+        """Seconds of looks beyond their share: of a slow first look the training knows nothing."""
+        share = _SHARE / (1 - _SHARE) * (elapsed - self.spent)
+        return max(0.0, self.spent - share)
+
+    def take(self, step: int) -> tuple[dict[str, float], list[str]]:
+        """Numbers and warnings of the model; passes on the FloatingPointError that it may raise.
+
+        Parameters
+        ----------
+        step : int
+            Where the training stands.
+
+        Raises
+        ------
+        FloatingPointError
+            If the model says that it diverges.
+        TypeError, ValueError
+            If ``diagnose`` returns something else than numbers by name and warnings.
+        """
+        if not self.possible:
+            return {}, []
+        self.next_step = max(step + 1, math.ceil(_RATIO * step))
+        started = time.monotonic()
+        # the same noise each time, so that the curve shows the model and not the draw
+        rng = GeneratorRandom(as_generator(0, self.x.device))
+        try:
+            with untouched(self.model), torch.no_grad():
+                return self._checked(self.model.diagnose(self.x, self.condition, rng=rng))
+        finally:
+            self.last_cost = time.monotonic() - started
+            self.spent += self.last_cost
+
+    def _checked(self, shown: Any) -> tuple[dict[str, float], list[str]]:
+        try:
+            numbers, warnings = shown
+            numbers = {str(name): float(value) for name, value in numbers.items()}
+        except (TypeError, ValueError, AttributeError) as error:
+            raise TypeError(
+                f"{type(self.model).__name__}.diagnose must return numbers by name and a list of "
+                f"warnings, such as ({{'energy': 1.5}}, []), got {shown!r}"
+            ) from error
+        if "step" in numbers:
+            raise ValueError(
+                f"{type(self.model).__name__}.diagnose names a number 'step', as the abscissa is "
+                "named; choose another name"
+            )
+        return numbers, [warnings] if isinstance(warnings, str) else list(warnings)
+
+
+@contextlib.contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; parameters, buffers and torch's global generator are then as before."""
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    devices = {t.device for t in tensors.values() if t.device.type == "cuda"}
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=list(devices)):
+            yield
+    finally:
+        model.train()
+        with torch.no_grad():
+            for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+                if name in before:
+                    tensor.copy_(before[name])
