@@ -1,4 +1,4 @@
-"""Tools of benchmarks/ising.py: timing in turns, and programs in processes of their own."""
+"""Tools of the benchmarks: timing in turns, and programs in processes of their own."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Run = Callable[[int], tuple[float, float]]
 class Peers:
     """The other packages, in a process of their own."""
 
-    def __init__(self, python: str) -> None:
+    def __init__(self, python: str, program: str = "ising_peers.py") -> None:
         self._process = subprocess.Popen(
-            [python, Path(__file__).with_name("ising_peers.py")],
+            [python, Path(__file__).with_name(program)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
