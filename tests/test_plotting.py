@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 import physgen as pg
@@ -8,8 +9,10 @@ from physgen.plotting import (
     make_histogram,
     plot_correlations,
     plot_histogram,
-    plot_history,
     plot_ratio,
+    receptive_fields,
+    training_curves,
+    weight_spectrum,
 )
 from physgen.summaries import Quantity
 
@@ -116,15 +119,113 @@ def test_correlations_are_drawn_with_their_labels():
     assert [t.get_text() for t in ax.get_xticklabels()] == ["x", "y"]
 
 
-def test_history_shows_every_player_and_what_was_held_out():
-    ax = Figure().subplots()
+# ---------------------------------------------------------------- trainings and weights
+
+
+@pytest.fixture
+def history():
     history = pg.History(
-        steps=[100, 200], losses={"denoiser": [2.0, 1.0]}, validation={"denoiser": [2.5, 1.5]}
+        steps=[100, 200], losses={"rbm": [2.0, 1.0]}, validation={"rbm": [2.5, 1.5]}
     )
-    assert plot_history(ax, history) is ax
+    history.add_look(1, {"log-likelihood [nat]": -9.0})
+    history.add_look(200, {"log-likelihood [nat]": -7.0, "ln Z [nat]": 3.0, "R-hat": 1.1})
+    return history
+
+
+def test_losses_of_every_player_and_what_was_held_out(history):
+    ax = Figure().subplots()
+    assert training_curves(ax, history) is ax
     line, dots = ax.get_lines()
     assert list(line.get_xdata()) == [100, 200]
     assert list(line.get_ydata()) == [2.0, 1.0]
     assert list(dots.get_ydata()) == [2.5, 1.5]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "loss per event")
-    assert plot_history(Figure().subplots(), pg.History()).get_legend() is None
+    assert ax.get_xscale() == "linear"
+    assert training_curves(Figure().subplots(), pg.History()).get_legend() is None
+
+
+def test_diagnostics_at_their_own_steps(history):
+    names = ["log-likelihood [nat]", "ln Z [nat]"]
+    ax = training_curves(Figure().subplots(), history, names)
+    likelihood, ln_z = ax.get_lines()
+    assert list(likelihood.get_xdata()) == [1, 200]
+    assert list(likelihood.get_ydata()) == [-9.0, -7.0]
+    np.testing.assert_equal(list(ln_z.get_ydata()), [np.nan, 3.0])
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == names
+    assert (ax.get_ylabel(), ax.get_xscale()) == ("[nat]", "log")
+
+
+@pytest.mark.parametrize(
+    ("names", "label"),
+    [("R-hat", "R-hat"), (["ln Z [nat]"], "ln Z [nat]"), (["ln Z [nat]", "R-hat"], "")],
+)
+def test_an_axis_is_named_by_what_its_curves_share(history, names, label):
+    assert training_curves(Figure().subplots(), history, names).get_ylabel() == label
+
+
+def test_a_curve_that_is_not_there(history):
+    with pytest.raises(ValueError, match=r"no curve 'tau'; it has 'rbm', 'log-likelihood"):
+        training_curves(Figure().subplots(), history, ["tau"])
+    with pytest.raises(ValueError, match="it has none"):
+        training_curves(Figure().subplots(), pg.History(), ["step"])
+
+
+def test_receptive_fields_are_the_strongest_columns_as_images():
+    w = np.zeros((6, 4))
+    w[2, 1], w[0, 3], w[:, 0] = -5, 2, 1  # norms 5, 2 and sqrt(6)
+    ax = receptive_fields(Figure().subplots(), w, (2, 3), n=3)
+    images = [np.asarray(image.get_array()) for image in ax.get_images()]
+    expected = [w[:, column].reshape(2, 3) for column in (1, 0, 3)]
+    np.testing.assert_array_equal(images, expected)
+    assert {image.get_clim() for image in ax.get_images()} == {(-5.0, 5.0)}
+    left, right, bottom, top = ax.get_images()[0].get_extent()
+    assert (right - left) / (top - bottom) == pytest.approx(3 / 2)
+    # the second beside the first, the third below
+    assert ax.get_images()[1].get_extent()[0] > right
+    assert ax.get_images()[2].get_extent()[3] < bottom
+
+
+def test_receptive_fields_of_a_parameter_and_of_no_couplings():
+    parameter = torch.nn.Parameter(torch.ones(4, 2))
+    assert len(receptive_fields(Figure().subplots(), parameter, (2, 2)).get_images()) == 2
+    blank = receptive_fields(Figure().subplots(), np.zeros((4, 2)), (2, 2))
+    assert blank.get_images()[0].get_clim() == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("couplings", "shape", "message"),
+    [
+        (np.ones((9, 2)), (2, 4), r"9 visible units are no image of shape \(2, 4\)"),
+        (np.ones(9), (3, 3), r"must have shape \(n_visible, n_hidden\), got \(9,\)"),
+        (np.ones((9, 0)), (3, 3), r"got \(9, 0\)"),
+        (np.ones((8, 2)), (2, 2, 2), r"8 visible units are no image of shape \(2, 2, 2\)"),
+    ],
+)
+def test_couplings_that_make_no_images(couplings, shape, message):
+    with pytest.raises(ValueError, match=message):
+        receptive_fields(Figure().subplots(), couplings, shape)
+
+
+def test_the_spectrum_of_one_machine_falls():
+    ax = weight_spectrum(Figure().subplots(), torch.tensor([1.0, 4.0, 2.0, 0.0]))
+    (line,) = ax.get_lines()
+    assert list(line.get_xdata()) == [1, 2, 3, 4]
+    assert list(line.get_ydata()) == [4, 2, 1, 0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("mode", "singular value of the couplings")
+    assert ax.get_ylim()[0] == pytest.approx(4e-3 / 1.3)  # zero takes no room
+    ax.figure.canvas.draw()
+
+
+def test_the_spectrum_along_a_training_has_a_line_per_mode(tmp_path):
+    values = np.array([[1.0, 2.0, 3.0], [8.0, 4.0, 2.0]])
+    ax = weight_spectrum(Figure().subplots(), values, steps=[1, 500])
+    weakest, _, strongest = ax.get_lines()
+    assert list(strongest.get_xdata()) == [1, 500]
+    assert list(strongest.get_ydata()) == [3, 8]
+    assert list(weakest.get_ydata()) == [1, 2]
+    assert ax.get_xscale() == "log"
+    ax.figure.savefig(tmp_path / "spectrum.png")
+    with pytest.raises(ValueError, match="3 steps do not fit 2 sets of singular values"):
+        weight_spectrum(Figure().subplots(), values, steps=[1, 2, 3])
+    with pytest.raises(ValueError, match=r"got \(1, 2, 3\)"):
+        weight_spectrum(Figure().subplots(), values[None])

@@ -1,100 +1,28 @@
-"""Figures: functions that draw on the Axes they are given and return them."""
+"""Figures of two samples: distributions, their ratio, differences of correlations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from physgen.events import Events
-from physgen.metrics.binning import bin_contents
-from physgen.metrics.resampling import normalize_weights
-from physgen.summaries import Observables, Quantity, summarize
+from physgen.plotting.histograms import Histogram, make_histogram
+from physgen.plotting.style import BAND_COLOR, CANDIDATE_COLOR, REFERENCE_COLOR, styled
+from physgen.summaries import Observables, summarize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from physgen.training import History
-
 __all__ = [
-    "Histogram",
     "comparison_figure",
-    "make_histogram",
+    "histogram_grid",
     "plot_correlations",
     "plot_histogram",
-    "plot_history",
     "plot_ratio",
 ]
-
-# blue and vermilion of Okabe and Ito: told apart with any color vision, and in gray
-REFERENCE_COLOR, CANDIDATE_COLOR = "#0072B2", "#D55E00"
-BAND_COLOR = "#9DB7CB"
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """Two samples in the same bins, as probability per bin.
-
-    Attributes
-    ----------
-    label : str
-        Name with unit.
-    edges : array of shape (n_bins + 1,)
-        Uniform edges; events beyond are counted in ``outside``.
-    reference, candidate : array of shape (n_bins,)
-        Share of the sample in each bin.
-    reference_error, candidate_error : array of shape (n_bins,)
-        Statistical errors, from the sum of squared weights.
-    outside : pair of float
-        Share of either sample beyond the edges.
-    log_scale : bool
-        Whether a logarithmic axis shows the shares better.
-    """
-
-    label: str
-    edges: np.ndarray
-    reference: np.ndarray
-    candidate: np.ndarray
-    reference_error: np.ndarray
-    candidate_error: np.ndarray
-    outside: tuple[float, float]
-    log_scale: bool = False
-
-
-def make_histogram(
-    quantity: Quantity,
-    weights: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
-    *,
-    n_bins: int = 40,
-) -> Histogram:
-    """Histogram of both samples over the central 99 % of the reference.
-
-    Parameters
-    ----------
-    quantity : Quantity
-        Values of both samples.
-    weights : pair of array or None
-        Event weights.
-    n_bins : int, default 40
-        Uniform bins; integers of a small range get one bin per value.
-    """
-    edges = _uniform_edges(quantity, n_bins)
-    ours, ours_error = _shares(quantity.reference, edges, weights[0])
-    theirs, theirs_error = _shares(quantity.candidate, edges, weights[1])
-    filled = ours[ours > 0]
-    return Histogram(
-        label=quantity.label,
-        edges=edges,
-        reference=ours,
-        candidate=theirs,
-        reference_error=ours_error,
-        candidate_error=theirs_error,
-        outside=(float(1 - ours.sum()), float(1 - theirs.sum())),
-        log_scale=bool(len(filled) > 3 and filled.max() > 15 * np.median(filled)),
-    )
 
 
 def plot_histogram(ax: Axes, histogram: Histogram, *, legend: bool = True) -> Axes:
@@ -235,8 +163,8 @@ def histogram_grid(
             top.set_visible(False)
             bottom.set_visible(False)
             continue
-        _style(plot_histogram(top, histograms[k], legend=False))
-        _style(plot_ratio(bottom, histograms[k]))
+        styled(plot_histogram(top, histograms[k], legend=False))
+        styled(plot_ratio(bottom, histograms[k]))
         top.tick_params(labelbottom=False)
         if column:
             top.set_ylabel("")
@@ -247,30 +175,6 @@ def histogram_grid(
             handles, names, loc="outside upper center", ncols=2, frameon=False, fontsize=10
         )
     return figure
-
-
-def plot_history(ax: Axes, history: History) -> Axes:
-    """Draw the losses along a training: lines for the training events, dots for those held out.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes
-        Where to draw.
-    history : History
-        ``surrogate.history``.
-    """
-    for player, losses in history.losses.items():
-        (line,) = ax.plot(history.steps, losses, label=f"{player}, training events")
-        held_out = history.validation.get(player)
-        if held_out:
-            ax.plot(
-                history.steps, held_out, ".", color=line.get_color(), label=f"{player}, held out"
-            )
-    ax.set_xlabel("step")
-    ax.set_ylabel("loss per event")
-    if history.losses:
-        ax.legend(frameon=False)
-    return _style(ax)
 
 
 def plot_correlations(ax: Axes, difference: np.ndarray, labels: Sequence[str]) -> Axes:
@@ -295,29 +199,6 @@ def plot_correlations(ax: Axes, difference: np.ndarray, labels: Sequence[str]) -
     return ax
 
 
-def _shares(
-    values: np.ndarray, edges: np.ndarray, weights: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Share of the sample in each bin, and its statistical error."""
-    a = normalize_weights(weights, len(values))
-    share, square = (bin_contents(values, edges, w)[1:-1] for w in (a, a**2))
-    return share, np.sqrt(square)
-
-
-def _uniform_edges(quantity: Quantity, n_bins: int) -> np.ndarray:
-    values = quantity.reference
-    if quantity.is_angle:
-        return np.linspace(-np.pi, np.nextafter(np.pi, 4), n_bins + 1)
-    low, high = np.quantile(values, [0.005, 0.995])
-    if np.array_equal(values, np.round(values)) and high - low <= n_bins:
-        return np.arange(np.floor(low), np.ceil(high) + 2) - 0.5
-    if low == high:
-        width = max(abs(low), 1.0) * 0.5
-        return np.linspace(low - width, low + width, n_bins + 1)
-    # the last bin holds its upper edge, which may be the limit that a column is cut at
-    return np.linspace(low, np.nextafter(high, np.inf), n_bins + 1)
-
-
 def _ratio_range(ratio: np.ndarray, error: np.ndarray) -> float:
     """Half the height of a ratio panel: a round number that holds the well-measured bins."""
     measured = error < 0.3
@@ -325,12 +206,3 @@ def _ratio_range(ratio: np.ndarray, error: np.ndarray) -> float:
         return 1.0
     reach = np.quantile(np.abs(ratio[measured] - 1) + error[measured], 0.95)
     return next((half for half in (0.1, 0.2, 0.5) if reach < half), 1.0)
-
-
-def _style(ax: Axes) -> Axes:
-    ax.tick_params(labelsize=7.5, direction="in", top=True, right=True, which="both", length=2.5)
-    ax.xaxis.label.set_fontsize(9)
-    ax.yaxis.label.set_fontsize(8)
-    for side in ax.spines.values():
-        side.set_linewidth(0.6)
-    return ax

@@ -1,0 +1,25 @@
+"""Figures: functions that draw on the Axes they are given and return them."""
+
+from physgen.plotting.comparison import (
+    comparison_figure,
+    histogram_grid,
+    plot_correlations,
+    plot_histogram,
+    plot_ratio,
+)
+from physgen.plotting.histograms import Histogram, make_histogram
+from physgen.plotting.training import training_curves
+from physgen.plotting.weights import receptive_fields, weight_spectrum
+
+__all__ = [
+    "Histogram",
+    "comparison_figure",
+    "histogram_grid",
+    "make_histogram",
+    "plot_correlations",
+    "plot_histogram",
+    "plot_ratio",
+    "receptive_fields",
+    "training_curves",
+    "weight_spectrum",
+]

@@ -1,0 +1,99 @@
+"""Two samples in the same bins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from physgen.metrics.binning import bin_contents
+from physgen.metrics.resampling import normalize_weights
+from physgen.summaries import Quantity
+
+__all__ = ["Histogram", "make_histogram"]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Two samples in the same bins, as probability per bin.
+
+    Attributes
+    ----------
+    label : str
+        Name with unit.
+    edges : array of shape (n_bins + 1,)
+        Uniform edges; events beyond are counted in ``outside``.
+    reference, candidate : array of shape (n_bins,)
+        Share of the sample in each bin.
+    reference_error, candidate_error : array of shape (n_bins,)
+        Statistical errors, from the sum of squared weights.
+    outside : pair of float
+        Share of either sample beyond the edges.
+    log_scale : bool
+        Whether a logarithmic axis shows the shares better.
+    """
+
+    label: str
+    edges: np.ndarray
+    reference: np.ndarray
+    candidate: np.ndarray
+    reference_error: np.ndarray
+    candidate_error: np.ndarray
+    outside: tuple[float, float]
+    log_scale: bool = False
+
+
+def make_histogram(
+    quantity: Quantity,
+    weights: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    *,
+    n_bins: int = 40,
+) -> Histogram:
+    """Histogram of both samples over the central 99 % of the reference.
+
+    Parameters
+    ----------
+    quantity : Quantity
+        Values of both samples.
+    weights : pair of array or None
+        Event weights.
+    n_bins : int, default 40
+        Uniform bins; integers of a small range get one bin per value.
+    """
+    edges = _uniform_edges(quantity, n_bins)
+    ours, ours_error = _shares(quantity.reference, edges, weights[0])
+    theirs, theirs_error = _shares(quantity.candidate, edges, weights[1])
+    filled = ours[ours > 0]
+    return Histogram(
+        label=quantity.label,
+        edges=edges,
+        reference=ours,
+        candidate=theirs,
+        reference_error=ours_error,
+        candidate_error=theirs_error,
+        outside=(float(1 - ours.sum()), float(1 - theirs.sum())),
+        log_scale=bool(len(filled) > 3 and filled.max() > 15 * np.median(filled)),
+    )
+
+
+def _shares(
+    values: np.ndarray, edges: np.ndarray, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the sample in each bin, and its statistical error."""
+    a = normalize_weights(weights, len(values))
+    share, square = (bin_contents(values, edges, w)[1:-1] for w in (a, a**2))
+    return share, np.sqrt(square)
+
+
+def _uniform_edges(quantity: Quantity, n_bins: int) -> np.ndarray:
+    values = quantity.reference
+    if quantity.is_angle:
+        return np.linspace(-np.pi, np.nextafter(np.pi, 4), n_bins + 1)
+    low, high = np.quantile(values, [0.005, 0.995])
+    if np.array_equal(values, np.round(values)) and high - low <= n_bins:
+        return np.arange(np.floor(low), np.ceil(high) + 2) - 0.5
+    if low == high:
+        width = max(abs(low), 1.0) * 0.5
+        return np.linspace(low - width, low + width, n_bins + 1)
+    # the last bin holds its upper edge, which may be the limit that a column is cut at
+    return np.linspace(low, np.nextafter(high, np.inf), n_bins + 1)
