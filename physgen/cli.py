@@ -111,6 +111,8 @@ def train(
         f"{output}: {surrogate!r}, {history.n_events_seen:,} events seen in "
         f"{history.seconds[-1]:.0f} s, last {player} loss {losses[-1]:.4g}"
     )
+    if shown := history.describe():
+        print(shown)
 
 
 def _train_command() -> Callable[..., None]:

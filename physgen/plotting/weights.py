@@ -26,7 +26,7 @@ def receptive_fields(ax: Axes, couplings: Any, shape: Sequence[int], *, n: int =
     """Draw what hidden units respond to: their couplings to the visible ones, as images.
 
     The units with the largest norm of couplings come first, row by row. One symmetric scale
-    serves all: red visible units favor the hidden unit's +1, blue ones its -1.
+    serves all: red couplings align a visible unit with the hidden one, blue ones oppose them.
 
     Parameters
     ----------

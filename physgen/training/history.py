@@ -103,6 +103,30 @@ class History:
         for values in self.diagnostics.values():
             del values[n_looks:]
 
+    def describe(self) -> str:
+        """Say in a few lines what the last look showed, and what was reported; empty if nothing.
+
+        Examples
+        --------
+        >>> history = History(messages=["at step 100: the chains no longer mix"])
+        >>> history.add_look(200, {"log-likelihood [nat]": -7.0, "R-hat": 1.013})
+        >>> print(history.describe())
+        the model at step 200:
+          log-likelihood [nat]     -7
+          R-hat                 1.013
+        reported along the training:
+          at step 100: the chains no longer mix
+        """
+        lines = []
+        if shown := self.last_look:
+            numbers = {name: f"{value:.4g}" for name, value in shown.items()}
+            wide, long = max(map(len, numbers)), max(map(len, numbers.values()))
+            lines = [f"the model at step {self.diagnostics['step'][-1]:,}:"]
+            lines += [f"  {name:{wide}}  {number:>{long}}" for name, number in numbers.items()]
+        if self.messages:
+            lines += ["reported along the training:", *(f"  {m}" for m in self.messages)]
+        return "\n".join(lines)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, for JSON."""
         return dataclasses.asdict(self)
