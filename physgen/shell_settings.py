@@ -5,8 +5,21 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from cyclopts import Parameter
 
-from physgen.mcmc import Langevin, SingleFlip
-from physgen.models import CD, FAMILIES, PCD, FastPCD, NonSaturating, Relativistic, TemperedPCD
+from physgen.mcmc import HMC, Gibbs, InformedFlip, Langevin, SingleFlip
+from physgen.models import (
+    CD,
+    FAMILIES,
+    PCD,
+    ContrastiveDivergence,
+    ConvEnergy,
+    DenoisingScoreMatching,
+    FastPCD,
+    MLPEnergy,
+    NonSaturating,
+    Relativistic,
+    SlicedScoreMatching,
+    TemperedPCD,
+)
 
 __all__ = ["SHELL_SETTINGS", "library_settings"]
 
@@ -14,8 +27,16 @@ __all__ = ["SHELL_SETTINGS", "library_settings"]
 PARTS: dict[str, type[Any]] = {
     "relativistic": Relativistic,
     "non-saturating": NonSaturating,
+    "mlp": MLPEnergy,
+    "conv": ConvEnergy,
+    "contrastive": ContrastiveDivergence,
+    "denoising": DenoisingScoreMatching,
+    "sliced": SlicedScoreMatching,
     "langevin": Langevin,
+    "hmc": HMC,
     "single-flip": SingleFlip,
+    "gibbs": Gibbs,
+    "informed-flip": InformedFlip,
     "cd": CD,
     "pcd": PCD,
     "fast-pcd": FastPCD,

@@ -216,7 +216,7 @@ def pull_of_energy(state):
     [
         (VAE(n_hidden=8), r"VAEModel has no log_prob \(its elbo is only a bound\)"),
         (RBM(n_hidden=8), r"RBMModel samples by a Markov chain.*moves\(n_steps\)"),
-        (EBM(n_hidden=8), r"EBMModel samples by a Markov chain.*moves\(n_steps\)"),
+        (EBM(), r"EBMModel samples by a Markov chain.*moves\(n_steps\)"),
     ],
 )
 def test_models_without_an_exact_density_are_refused(settings, message):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from physgen.mcmc import Blocks, Info, Langevin, Metropolis, SingleFlip, run_chains
-from physgen.models import EBM, TensorSpec
+from physgen.models import EBM, ContrastiveDivergence, MLPEnergy, TensorSpec
 from physgen.models.base import HasEnergy, HasLogProb
 from physgen.models.persistent import PersistentChains
 from physgen.random import GeneratorRandom, PhiloxRandom, seeded_layers
@@ -15,7 +15,7 @@ from physgen.random import GeneratorRandom, PhiloxRandom, seeded_layers
 REAL = TensorSpec(n_features=3)
 SPINS = TensorSpec(n_features=3, binary=(True,) * 3)
 MIXED = TensorSpec(n_features=3, binary=(False, True, False))
-TINY = {"n_hidden": 8, "n_chains": 32}
+TINY = {"network": MLPEnergy(n_hidden=8), "objective": ContrastiveDivergence(n_chains=32)}
 
 
 def generator_random(seed=0):

@@ -9,7 +9,14 @@ from typing import Any
 from physgen import mcmc
 from physgen.models.base import GenerativeModel, ModelSettings, TensorSpec
 from physgen.models.diffusion import Diffusion
-from physgen.models.ebm import EBM
+from physgen.models.ebm import (
+    EBM,
+    ContrastiveDivergence,
+    ConvEnergy,
+    DenoisingScoreMatching,
+    MLPEnergy,
+    SlicedScoreMatching,
+)
 from physgen.models.gan import GAN, NonSaturating, Relativistic
 from physgen.models.rbm import CD, PCD, RBM, FastPCD, TemperedPCD
 from physgen.models.vae import VAE
@@ -22,12 +29,17 @@ __all__ = [
     "PCD",
     "RBM",
     "VAE",
+    "ContrastiveDivergence",
+    "ConvEnergy",
+    "DenoisingScoreMatching",
     "Diffusion",
     "FastPCD",
     "GenerativeModel",
+    "MLPEnergy",
     "ModelSettings",
     "NonSaturating",
     "Relativistic",
+    "SlicedScoreMatching",
     "TemperedPCD",
     "TensorSpec",
     "settings_from_dict",
@@ -48,8 +60,16 @@ _PARTS: tuple[type[Any], ...] = (
     TemperedPCD,
     NonSaturating,
     Relativistic,
+    MLPEnergy,
+    ConvEnergy,
+    ContrastiveDivergence,
+    DenoisingScoreMatching,
+    SlicedScoreMatching,
     mcmc.Langevin,
+    mcmc.HMC,
     mcmc.SingleFlip,
+    mcmc.Gibbs,
+    mcmc.InformedFlip,
 )
 _KINDS = {kind.__name__: kind for kind in (*FAMILIES.values(), *_PARTS)}
 
@@ -81,6 +101,8 @@ def _to_plain(value: Any) -> Any:
 
 
 def _from_plain(value: Any) -> Any:
+    if isinstance(value, list):  # JSON's word for a tuple
+        return tuple(value)
     if not isinstance(value, Mapping):
         return value
     kind = _KINDS.get(value["kind"])

@@ -12,7 +12,9 @@ from physgen.models import (
     PCD,
     RBM,
     VAE,
+    ContrastiveDivergence,
     Diffusion,
+    MLPEnergy,
     NonSaturating,
     TensorSpec,
     settings_from_dict,
@@ -21,12 +23,17 @@ from physgen.models import (
 from physgen.random import GeneratorRandom, PhiloxRandom, seeded_layers
 from physgen.training import TrainingConfig, train
 
+
+def contrast(n_steps, n_steps_sample, n_chains=1024):
+    return ContrastiveDivergence(n_steps=n_steps, n_steps_sample=n_steps_sample, n_chains=n_chains)
+
+
 SMALL = {
     "gan": GAN(n_hidden=16, n_layers=2),
     "gan_bce": GAN(n_hidden=16, n_layers=2, objective=NonSaturating()),
     "vae": VAE(n_hidden=16, n_layers=2),
     "rbm": RBM(n_hidden=8, chains=PCD(n_steps=2, n_chains=64), n_steps_sample=3),
-    "ebm": EBM(n_hidden=16, n_steps=2, n_steps_sample=3, n_chains=64),
+    "ebm": EBM(network=MLPEnergy(n_hidden=16), objective=contrast(2, 3, n_chains=64)),
     "diffusion": Diffusion(n_hidden=16, n_blocks=1, n_sampling_steps=4),
 }
 SPECS = {
@@ -38,7 +45,7 @@ MEDIUM = {
     "gan": (GAN(n_hidden=64, n_layers=2), 700),
     "vae": (VAE(n_hidden=64, n_layers=2), 500),
     "rbm": (RBM(n_hidden=32, chains=PCD(n_steps=3), n_steps_sample=20), 500),
-    "ebm": (EBM(n_hidden=64, n_steps=10, n_steps_sample=30), 400),
+    "ebm": (EBM(network=MLPEnergy(n_hidden=64), objective=contrast(10, 30)), 400),
     "diffusion": (Diffusion(n_hidden=64, n_blocks=2, n_sampling_steps=12), 400),
 }
 every_model = pytest.mark.parametrize("settings", SMALL.values(), ids=SMALL)
@@ -223,7 +230,7 @@ RING_MODELS = {
     "gan": (GAN(n_hidden=128), 1200, 0.02),
     "vae": (VAE(n_hidden=128), 1000, 0.02),
     "rbm": (RBM(n_hidden=32, chains=PCD(n_steps=5), n_steps_sample=20), 1000, 0.01),
-    "ebm": (EBM(n_hidden=64, n_steps=10, n_steps_sample=30), 600, 0.01),
+    "ebm": (EBM(network=MLPEnergy(n_hidden=64), objective=contrast(10, 30)), 600, 0.01),
     "diffusion": (Diffusion(n_hidden=64, n_blocks=2, n_sampling_steps=16), 1500, 0.01),
 }
 N_RINGS = 50_000
@@ -275,7 +282,7 @@ CIRCLE_MODELS = {
     "gan": (GAN(n_hidden=128), 1200, 0.2),
     "vae": (VAE(n_hidden=128), 800, 0.03),
     "rbm": (RBM(n_hidden=64, chains=PCD(n_steps=5), n_steps_sample=20), 1500, 0.05),
-    "ebm": (EBM(n_hidden=64, n_steps=20, n_steps_sample=50), 1000, 0.15),
+    "ebm": (EBM(network=MLPEnergy(n_hidden=64), objective=contrast(20, 50)), 1000, 0.15),
     "diffusion": (Diffusion(n_hidden=64, n_blocks=2, n_sampling_steps=16), 1500, 0.05),
 }
 
