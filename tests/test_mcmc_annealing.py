@@ -18,6 +18,7 @@ from physgen.mcmc import (
     reverse_annealed_importance,
     tempered,
 )
+from physgen.random import GeneratorRandom
 
 K_C = math.log(1 + math.sqrt(2)) / 2
 FREE = 16 * math.log(2)
@@ -62,6 +63,12 @@ def anneal(n_chains=1000, n_betas=60, seed=0, kernel=None, path=None):
     )  # fmt: skip
 
 
+def estimate(log_weights, base_log_z=0.0, annealed=annealed_importance):
+    """The estimate of chains with these weights: one step of a path on which ln w is the state."""
+    path = lambda x, beta: -beta * x
+    return annealed(None, path, log_weights, betas=[0, 1], base_log_z=base_log_z, rng=0)
+
+
 @pytest.mark.parametrize("kernel", [Gibbs(), Gibbs(block_size=3), SingleFlip()])
 def test_ln_z_of_the_lattice(exact, kernel):
     log_z = anneal(kernel=kernel, n_betas=150)
@@ -84,14 +91,13 @@ def test_moves_at_another_temperature_are_noticed(exact):
 def test_errors_cover_the_truth_as_often_as_they_should(exact):
     """200 estimates of 250 chains each, all in one tensor."""
     weights = anneal(50_000, 40).log_weights.view(200, 250)
-    values = FREE + torch.logsumexp(weights, 1) - math.log(250)
-    relative = (weights - weights.max(1, keepdim=True).values).exp()
-    errors = relative.std(1) / relative.mean(1) / math.sqrt(250)
-    pulls = ((values - exact) / errors).numpy()
-    n_inside = int((abs(pulls) < 1).sum())
-    assert stats.binomtest(n_inside, 200, 0.6827).pvalue > 0.001
+    estimates = [estimate(w, FREE) for w in weights]
+    pulls = torch.tensor([e.pull(exact) for e in estimates])
+    assert stats.binomtest(int((pulls.abs() < 1).sum()), 200, 0.6827).pvalue > 0.001
     assert abs(pulls.mean()) < 0.5
     assert 0.8 < pulls.std() < 1.3
+    inside = [e.interval()[0] < exact < e.interval()[1] for e in estimates]
+    assert stats.binomtest(sum(inside), 200, 0.95).pvalue > 0.001
 
 
 def test_more_steps_make_the_weights_more_equal():
@@ -119,33 +125,122 @@ def test_forward_and_reverse_enclose_the_truth(states, energies, exact):
     assert FREE - float(coarse.log_weights.mean()) > exact + 0.5
 
 
-@pytest.mark.parametrize("width", [0.3, 1.0])
-def test_an_rbm_with_its_own_block_gibbs(width):
-    """20 visible and 10 hidden units with all fields times beta; the kernel reads the beta."""
-    generator = torch.Generator().manual_seed(3)
-    w = width * torch.randn(20, 10, generator=generator)
-    a, b = (0.3 * torch.randn(n, generator=generator) for n in (20, 10))
-    log_2_cosh = lambda x: torch.logaddexp(x, -x)
+class Machine:
+    """20 visible and 10 hidden units of 0 and 1; the path is that of the couplings times beta."""
 
-    def path(v, beta):
-        return -beta * (v @ a) - log_2_cosh(beta[:, None] * (v @ w + b)).sum(1)
+    def __init__(self, width):
+        generator = torch.Generator().manual_seed(3)
+        self.w = width * torch.randn(20, 10, generator=generator)
+        self.a, self.b = (0.3 * torch.randn(n, generator=generator) for n in (20, 10))
+        hidden = torch.tensor(list(itertools.product((0.0, 1.0), repeat=10))).double()
+        visible = softplus(hidden @ self.w.T.double() + self.a).sum(1)
+        self.exact = float(torch.logsumexp(hidden @ self.b.double() + visible, 0))
 
-    def block_gibbs(energy, v, *, rng):
+    def path(self, v, beta):
+        fields = self.b + beta[:, None] * (v @ self.w)
+        return -(v @ self.a) - softplus(fields.double()).sum(1)
+
+    def block_gibbs(self, energy, v, *, rng):
         beta = energy.beta[:, None].float()
-        h = draw(beta * (v @ w + b), rng)
-        return draw(beta * (h @ w.T + a), rng), Info(torch.ones(len(v)))
+        h = draw(self.b + beta * (v @ self.w), rng)
+        return draw(self.a + beta * (h @ self.w.T), rng), Info(torch.ones(len(v)))
 
-    def draw(field, rng):
-        return torch.where(rng.uniform(*field.shape) < torch.sigmoid(2 * field), 1.0, -1.0)
+    def anneal(self, n_chains, n_betas, kernel=None):
+        rng = GeneratorRandom(torch.Generator().manual_seed(5))
+        free = float(softplus(self.a.double()).sum() + softplus(self.b.double()).sum())
+        start = draw(self.a.expand(n_chains, 20), rng)
+        return annealed_importance(
+            kernel or self.block_gibbs, self.path, start, betas=betas(n_betas), base_log_z=free,
+            rng=rng,
+        )  # fmt: skip
 
-    hidden = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=10)))
-    exact = float(torch.logsumexp(hidden @ b + log_2_cosh(hidden @ w.T + a).sum(1), 0))
-    start = torch.randint(2, (1000, 20), generator=generator) * 2.0 - 1
-    log_z = annealed_importance(
-        block_gibbs, path, start, betas=betas(300), base_log_z=30 * math.log(2), rng=5
-    )
-    assert abs(log_z.pull(exact)) < 4
-    assert log_z.std_error < 0.05
+    def estimates(self, n_estimates, n_chains, n_betas):
+        """Independent estimates, all in one tensor."""
+        together = self.anneal(n_estimates * n_chains, n_betas)
+        shift = together.value - estimate(together.log_weights).value
+        return [estimate(w, shift) for w in together.log_weights.view(n_estimates, n_chains)]
+
+
+def softplus(x):
+    return torch.nn.functional.softplus(x, threshold=60)
+
+
+def draw(field, rng):
+    return (rng.uniform(*field.shape) < torch.sigmoid(field)).float()
+
+
+@pytest.mark.parametrize("width", [0.3, 2.0])
+def test_an_rbm_with_its_own_block_gibbs(width):
+    """The kernel reads the beta at which it is to move."""
+    machine = Machine(width)
+    log_z = machine.anneal(1000, 100)
+    assert abs(log_z.pull(machine.exact)) < 4
+    assert log_z.std_error < 0.03
+
+
+def covers(estimates, exact, *, shrink=1.0, rate=0.95):
+    """Whether as many intervals as should hold the truth; all of them shrunk towards the value."""
+    ends = [(e.value, *e.interval(rate)) for e in estimates]
+    inside = sum(shrink * (low - x) < exact - x < shrink * (high - x) for x, low, high in ends)
+    return stats.binomtest(inside, len(estimates), rate).pvalue > 0.01
+
+
+@pytest.mark.parametrize("width", [0.3, 2.0])
+def test_intervals_of_an_rbm_cover_the_truth(width):
+    machine = Machine(width)
+    estimates = machine.estimates(40, 250, 50)
+    assert covers(estimates, machine.exact)
+    assert covers(estimates, machine.exact, rate=0.6827)
+    # negative control
+    assert not covers(estimates, machine.exact, shrink=0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "n_chains"), [(0.3, 1000), (2.0, 8000)])
+def test_a_thousand_betas_are_within_5_millinats(width, n_chains):
+    """40 seeds, and the stated error of each covers the truth as often as it should."""
+    machine = Machine(width)
+    estimates = machine.estimates(40, n_chains, 1000)
+    deviations = torch.tensor([e.value - machine.exact for e in estimates]).abs()
+    assert (deviations < 0.005).float().mean() >= 0.9
+    assert deviations.square().mean().sqrt() < 0.003
+    assert covers(estimates, machine.exact)
+    assert not covers(estimates, machine.exact, shrink=0.5)
+    pulls = torch.tensor([e.pull(machine.exact) for e in estimates]).abs()
+    assert stats.binomtest(int((pulls < 1.96).sum()), 40, 0.95).pvalue > 0.01
+    assert stats.binomtest(int((2 * pulls < 1.96).sum()), 40, 0.95).pvalue < 0.01
+
+
+def test_unequal_weights_need_the_studentized_interval():
+    """Log-normal weights with few effective chains: the interval misses too often, pulls more."""
+    generator = torch.Generator().manual_seed(1)
+    weights = 2.0 * torch.randn(300, 100, generator=generator, dtype=torch.float64)
+    estimates = [estimate(w) for w in weights]
+    missed_by_error = sum(abs(e.pull(2.0)) > 1.96 for e in estimates)
+    missed = sum(not e.interval()[0] < 2.0 < e.interval()[1] for e in estimates)
+    assert max(e.effective_sample_size for e in estimates) < 50
+    assert missed < 0.8 * missed_by_error
+
+
+def test_intervals_by_hand():
+    generator = torch.Generator().manual_seed(1)
+    weights = 0.1 * torch.randn(1000, generator=generator, dtype=torch.float64)
+    forward = estimate(weights, 5.0)
+    assert forward.std_error == pytest.approx(0.1 / math.sqrt(1000), rel=0.1)
+    low, high = forward.interval()
+    assert high - low == pytest.approx(2 * 1.96 * forward.std_error, rel=0.1)
+    assert low < forward.interval(0.5)[0] < forward.value < forward.interval(0.5)[1] < high
+    # the way back: the same weights say the opposite, so the interval is mirrored
+    backward = estimate(-weights, 5.0, reverse_annealed_importance)
+    assert backward.value == pytest.approx(10 - forward.value)
+    assert backward.interval() == pytest.approx((10 - high, 10 - low))
+    same = estimate(torch.zeros(10, dtype=torch.float64), 5.0)
+    assert (same.std_error, same.interval()) == (0, (5, 5))
+    # groups of chains are resampled where these are many
+    many = estimate(weights.repeat(30), 5.0)
+    assert many.std_error == pytest.approx(forward.std_error / math.sqrt(30), rel=0.1)
+    with pytest.raises(ValueError, match="level must be between 0 and 1, got 95"):
+        forward.interval(95)
 
 
 def test_a_density_of_real_numbers():

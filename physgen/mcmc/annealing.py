@@ -11,10 +11,18 @@ where :math:`x_k` comes from :math:`x_{k-1}` by moves that leave :math:`e^{-E_k}
 from exact draws of the target backward gives an estimate that is too high on average; the truth
 lies between (bidirectional Monte Carlo).
 
+Errors come from the bootstrap: as many chains are drawn from the chains, with replacement, 1000
+times, and each such sample gives its :math:`\ln \langle w \rangle^*`, whose standard deviation is
+the error bar. Where weights are unequal the rare large ones are missing in the mean and in its
+error alike; the interval is therefore one of :math:`t^* = (\ln \langle w \rangle^* - \ln \langle w
+\rangle) / \sigma^*` with the error :math:`\sigma^*` that the sample itself claims (studentized
+bootstrap), which reaches farther to the side of the missing weights.
+
 References
 ----------
 Neal, *Annealed importance sampling*, physics/9803008, eqs. (3)-(11). Jarzynski, Phys. Rev. Lett.
-78 (1997) 2690. Grosse, Ghahramani and Adams, arXiv:1511.02543 (sandwich).
+78 (1997) 2690. Grosse, Ghahramani and Adams, arXiv:1511.02543 (sandwich). Efron and Tibshirani,
+*An introduction to the bootstrap* (1993), secs. 6.2 and 12.5.
 """
 
 from __future__ import annotations
@@ -23,7 +31,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from physgen.mcmc.chains import Seed, as_random, require_energy, run
@@ -31,6 +41,12 @@ from physgen.mcmc.kernels import Kernel
 from physgen.mcmc.paths import Path, PathEnergy, require_betas
 
 __all__ = ["LogZ", "annealed_importance", "reverse_annealed_importance"]
+
+_N_RESAMPLES = 1000
+# of more chains, groups are resampled: the mean of thousands says no more one by one
+_MAX_RESAMPLED = 10_000
+# numbers held at once while resampling, about 30 MB
+_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +57,15 @@ class LogZ:
     ----------
     value : float
     std_error : float
-        Standard error of ``value``, to first order in the spread of the weights.
+        Standard error of ``value``, from the bootstrap over chains.
     effective_sample_size : float
-        (sum w)^2 / sum w^2, between 1 and the number of chains. Below about 10 neither the value
-        nor its error can be trusted: take more betas.
+        (sum w)^2 / sum w^2, between 1 and the number of chains. Below about 100 the error bar is
+        too short on average, and below about 10 the value cannot be trusted either: take more
+        betas.
     log_weights : Tensor of shape (n_chains,), float64
         ln w of the module's formula.
+    reverse : bool, default False
+        Whether the weights are of the way back, of :func:`reverse_annealed_importance`.
 
     Examples
     --------
@@ -58,6 +77,7 @@ class LogZ:
     std_error: float
     effective_sample_size: float
     log_weights: Tensor
+    reverse: bool = False
 
     def __str__(self) -> str:
         return (
@@ -68,6 +88,44 @@ class LogZ:
     def pull(self, exact: float) -> float:
         """Deviation from the exact value in standard errors."""
         return (self.value - exact) / self.std_error
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Interval that covers ln Z with this probability, by the studentized bootstrap.
+
+        Where the effective sample size is small it covers more often than ``value`` with its
+        standard errors does, though still less often than ``level``.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Between 0 and 1.
+
+        Returns
+        -------
+        tuple of float
+            Lower and upper end, in nats; infinite where the chains are too few to tell.
+
+        Examples
+        --------
+        >>> log_weights = torch.randn(1000, generator=torch.Generator().manual_seed(1)).double()
+        >>> mean = float(log_weights.exp().mean())
+        >>> low, high = LogZ(math.log(mean), 0.04, 370.0, log_weights).interval()
+        >>> low < 0.5 < high  # ln of the mean of a log-normal law
+        True
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must be between 0 and 1, got {level}")
+        deviations, errors = _resampled(self.log_weights)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.where(deviations == 0, 0.0, deviations / errors)
+        ends = np.array([(1 - level) / 2, (1 + level) / 2])
+        # without interpolation, since some of few chains give an infinite t
+        low, high = np.quantile(t, ends, method="inverted_cdf") * _relative_error(
+            _relative_weights(self.log_weights)
+        )
+        if self.reverse:
+            return self.value + float(low), self.value + float(high)
+        return self.value - float(high), self.value - float(low)
 
 
 def annealed_importance(
@@ -122,7 +180,7 @@ def annealed_importance(
     True
     """
     log_weights = _log_weights(kernel, path, start, require_betas(betas), n_moves, rng)
-    return _log_z(log_weights, base_log_z, sign=1)
+    return _log_z(log_weights, base_log_z, reverse=False)
 
 
 def reverse_annealed_importance(
@@ -148,7 +206,7 @@ def reverse_annealed_importance(
     """
     backward = require_betas(betas)[::-1]
     log_weights = _log_weights(kernel, path, start, backward, n_moves, rng)
-    return _log_z(log_weights, base_log_z, sign=-1)
+    return _log_z(log_weights, base_log_z, reverse=True)
 
 
 def _log_weights(
@@ -171,7 +229,7 @@ def _log_weights(
     return log_weights
 
 
-def _log_z(log_weights: Tensor, base_log_z: float, *, sign: int) -> LogZ:
+def _log_z(log_weights: Tensor, base_log_z: float, *, reverse: bool) -> LogZ:
     n_chains = len(log_weights)
     largest = float(log_weights.max())
     if not math.isfinite(largest) or log_weights.isnan().any():
@@ -180,10 +238,43 @@ def _log_z(log_weights: Tensor, base_log_z: float, *, sign: int) -> LogZ:
             "NaN: the path's energies are not finite where its chains go"
         )
     weights = (log_weights - largest).exp()
-    mean = float(weights.mean())
+    log_mean = largest + math.log(float(weights.mean()))
+    deviations, _ = _resampled(log_weights)
     return LogZ(
-        value=base_log_z + sign * (largest + math.log(mean)),
-        std_error=float(weights.std()) / math.sqrt(n_chains) / mean,
+        value=base_log_z + (-log_mean if reverse else log_mean),
+        std_error=float(deviations.std(ddof=1)),
         effective_sample_size=float(weights.sum() ** 2 / weights.square().sum()),
         log_weights=log_weights,
+        reverse=reverse,
     )
+
+
+def _resampled(log_weights: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Deviations of ln <w> in bootstrap samples of the chains, and the error that each claims."""
+    weights = _relative_weights(log_weights)
+    # a seed of its own: the error of an estimate is a function of its weights
+    rng, n_chains = np.random.default_rng(0), len(weights)
+    n_rows = max(1, _BLOCK // n_chains)
+    deviations, errors = [], []
+    for first in range(0, _N_RESAMPLES, n_rows):
+        n_samples = min(n_rows, _N_RESAMPLES - first)
+        drawn = weights[rng.integers(n_chains, size=(n_samples, n_chains))]
+        deviations.append(np.log(drawn.mean(axis=1)))
+        errors.append(_relative_error(drawn))
+    return np.concatenate(deviations), np.concatenate(errors)
+
+
+def _relative_weights(log_weights: Tensor) -> NDArray[np.float64]:
+    """Weights of chains or groups of them, over their mean; the smallest number instead of 0."""
+    group = -(-len(log_weights) // _MAX_RESAMPLED)
+    weights = (log_weights - log_weights.max()).exp().double().cpu().numpy()
+    grouped = weights[: len(weights) // group * group].reshape(-1, group).mean(axis=1)
+    relative: NDArray[np.float64] = grouped / grouped.mean()
+    return np.maximum(relative, np.finfo(np.float64).tiny)
+
+
+def _relative_error(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Error of ln <w> to first order in the spread of the weights, along the last axis."""
+    spread = weights.std(axis=-1, ddof=1) / math.sqrt(weights.shape[-1])
+    relative: NDArray[np.float64] = spread / weights.mean(axis=-1)
+    return relative
