@@ -155,6 +155,19 @@ def test_diagnostics_at_their_own_steps(history):
     assert (ax.get_ylabel(), ax.get_xscale()) == ("[nat]", "log")
 
 
+def test_diagnostics_carry_their_errors():
+    history = pg.History()
+    history.add_look(1, {"log_z": 5.0, "log_z_error": 0.5})
+    history.add_look(2, {"log_z": 6.0, "log_z_error": 0.25})
+    ax = training_curves(Figure().subplots(), history, ["log_z"])
+    ((_, (), (bars,)),) = ax.containers
+    assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [
+        [4.5, 5.5],
+        [5.75, 6.25],
+    ]
+    assert ax.get_legend() is None
+
+
 @pytest.mark.parametrize(
     ("names", "label"),
     [("R-hat", "R-hat"), (["ln Z [nat]"], "ln Z [nat]"), (["ln Z [nat]", "R-hat"], "")],

@@ -142,26 +142,22 @@ def test_that_takes_more_than_good_will(monkeypatch):
 
 
 @pytest.mark.usefixtures("clock")
-@pytest.mark.parametrize("settings", [pg.RBM(n_hidden=4), pg.EBM(n_hidden=8, n_steps=4)])
+@pytest.mark.parametrize("settings", [pg.RBM(n_hidden=4), pg.EBM()])
 def test_our_models_with_chains_keep_every_bit(settings, monkeypatch):
-    def weights(diagnose):
+    def trained_weights():
         with seeded_layers(0):
             model = settings.build(TensorSpec(n_features=4, binary=(True,) * 4))
-        if diagnose is not None:
-            monkeypatch.setattr(type(model), "diagnose", diagnose)
         x = torch.where(column().expand(-1, 4) < 5.5, 1.0, -1.0)
-        history = train(model, x, config=config(steps=150), rng=1)
+        history = train(model, x, config=config(steps=150, averaging=0.05), rng=1)
         return history, model.state_dict()
 
-    def diagnose(self, x, condition, *, rng):
-        self.train()  # in which the chains move
-        moved = self.loss(x, condition, player=next(iter(self.players())), rng=rng)
-        return {"moved": moved.mean(), "up": self.sample(8, condition[:8], rng=rng).mean()}, []
-
-    plain = weights(None)[1]
-    history, looked_at = weights(diagnose)
+    history, weights = trained_weights()
     assert history.diagnostics["step"] == [100, 150]
-    assert equal(plain, looked_at)
+    assert len(history.last_look) > 2
+    monkeypatch.setattr(type(settings.build(TensorSpec(n_features=4))), "diagnose", None)
+    blind, weights_without = trained_weights()
+    assert blind.diagnostics == {}
+    assert equal(weights, weights_without)
 
 
 def test_a_look_is_in_eval_mode_without_gradients_on_the_averaged_weights():
@@ -268,11 +264,12 @@ def test_a_warning_is_told_once_with_its_step(caplog):
     class Sticky(Shown):
         def diagnose(self, x, condition, *, rng):
             shown = super().diagnose(x, condition, rng=rng)[0]
-            return shown, ["the chains no longer mix"] * (len(self.looks) > 1)
+            n = len(self.looks)
+            return shown, [f"the chains no longer mix: tau = {10.5**n:g}"] * (n > 1)
 
     with caplog.at_level(logging.WARNING):
         history, _ = trained(Sticky(), steps=500)
-    assert history.messages == ["at step 200: the chains no longer mix"]
+    assert history.messages == ["at step 200: the chains no longer mix: tau = 110.25"]
     assert caplog.messages == history.messages
 
 
@@ -309,7 +306,7 @@ def test_a_surrogate_keeps_what_was_seen(tmp_path, monkeypatch):
     kind = type(pg.RBM().build(TensorSpec(n_features=2)))
     monkeypatch.setattr(kind, "diagnose", lambda *_, **__: (shown, []))
     events = pg.Events.from_dict({"x": np.random.default_rng(0).normal(size=50)})
-    surrogate = pg.Surrogate.fit(events, pg.RBM(n_hidden=2, n_gibbs=1), steps=2, rng=0)
+    surrogate = pg.Surrogate.fit(events, pg.RBM(n_hidden=2), steps=2, rng=0)
     surrogate.save(tmp_path / "run")
     again = pg.Surrogate.load(tmp_path / "run").history
     np.testing.assert_equal(again.last_look, shown)

@@ -20,8 +20,8 @@ def training_curves(ax: Axes, history: History, names: Iterable[str] | None = No
     """Draw losses or diagnostics along a training.
 
     Losses are lines for the training events and dots for those held out; diagnostics are lines
-    with a point for every look, on a logarithmic axis of steps where they span more than two
-    decades.
+    with a point for every look, with the errors that ``diagnostics`` holds as ``"<name>_error"``,
+    on a logarithmic axis of steps where they span more than two decades.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def training_curves(ax: Axes, history: History, names: Iterable[str] | None = No
         draw(ax, history, name, COLORS[k % len(COLORS)])
     ax.set_xlabel("step")
     ax.set_ylabel(_y_label(history, names))
-    if len(ax.get_lines()) > 1:
+    if len(ax.get_legend_handles_labels()[1]) > 1:
         ax.legend(edgecolor="none", framealpha=0.7, fontsize=7.5)
     return styled(ax)
 
@@ -79,8 +79,9 @@ def _draw_losses(ax: Axes, history: History, player: str, color: str) -> None:
 
 
 def _draw_diagnostic(ax: Axes, history: History, name: str, color: str) -> None:
-    steps = history.diagnostics["step"]
-    ax.plot(steps, history.diagnostics[name], "o-", color=color, ms=3, lw=1.2, label=name)
+    steps, values = history.diagnostics["step"], history.diagnostics[name]
+    errors = history.diagnostics.get(f"{name}_error")
+    ax.errorbar(steps, values, errors, fmt="o-", color=color, ms=3, lw=1.2, label=name)
     if steps[-1] > 100 * steps[0] > 0:
         ax.set_xscale("log")
 

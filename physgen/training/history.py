@@ -109,20 +109,23 @@ class History:
         Examples
         --------
         >>> history = History(messages=["at step 100: the chains no longer mix"])
-        >>> history.add_look(200, {"log-likelihood [nat]": -7.0, "R-hat": 1.013})
+        >>> history.add_look(200, {"log_z": 4.25, "log_z_error": 0.03, "r_hat": 1.013})
         >>> print(history.describe())
         the model at step 200:
-          log-likelihood [nat]     -7
-          R-hat                 1.013
+          log_z  4.25 ± 0.03
+          r_hat  1.013
         reported along the training:
           at step 100: the chains no longer mix
         """
         lines = []
         if shown := self.last_look:
             numbers = {name: f"{value:.4g}" for name, value in shown.items()}
-            wide, long = max(map(len, numbers)), max(map(len, numbers.values()))
+            for name in shown:
+                if numbers.pop(f"{name}_error", None):
+                    numbers[name] += f" ± {shown[f'{name}_error']:.2g}"
+            wide = max(map(len, numbers))
             lines = [f"the model at step {self.diagnostics['step'][-1]:,}:"]
-            lines += [f"  {name:{wide}}  {number:>{long}}" for name, number in numbers.items()]
+            lines += [f"  {name:{wide}}  {number}" for name, number in numbers.items()]
         if self.messages:
             lines += ["reported along the training:", *(f"  {m}" for m in self.messages)]
         return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -269,8 +270,10 @@ class _Loop:
         numbers, warnings = self.looks.take(self.step)
         self.history.add_look(self.step, numbers)
         for warning in warnings:
-            if warning not in self.said:
-                self.said.add(warning)
+            # one that differs in its numbers alone is the same
+            gist = re.sub(r"\d[\d.,e+-]*", "", warning)
+            if gist not in self.said:
+                self.said.add(gist)
                 self._tell(f"at step {self.step}: {warning}")
 
     def _tell(self, message: str) -> None:
