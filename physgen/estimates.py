@@ -11,21 +11,22 @@ __all__ = ["Estimate"]
 
 @dataclass(frozen=True)
 class Estimate:
-    r"""A measured distance between two samples, and what it must be read against.
+    r"""A measured number with its error; a distance also with what it must be read against.
 
     No distance between two finite samples is zero, not even between two samples of one law. A
-    bare number is therefore no verdict, and this class keeps the number with its floor.
+    bare number is therefore no verdict, and this class keeps the number with its floor. Numbers
+    that are no distances (ln Z) have neither floor nor p-value: these are NaN.
 
     Parameters
     ----------
     value : float
-        The distance, in the unit that the metric states.
+        In the unit that the metric states.
     std_error : float
         Standard error of ``value`` (one sigma).
-    floor : float
+    floor : float, optional
         What the truth scores against itself: 95 of 100 comparisons between disjoint halves of
         the reference, scaled to the sizes of the samples compared, stay below it.
-    p_value : float
+    p_value : float, optional
         Probability of a value at least as large if both samples had one law.
     note : str, default ""
         What the number rests on (events used, bandwidth, ...).
@@ -34,20 +35,31 @@ class Estimate:
     --------
     >>> print(Estimate(0.0131, 0.0018, 0.0042, 0.312))
     0.013 ± 0.002 (floor 0.004, p = 0.31)
+    >>> print(Estimate(21.41248, 0.0021, note="trajectory"))
+    21.4125 ± 0.0021 (trajectory)
     """
 
     value: float
     std_error: float
-    floor: float
-    p_value: float
+    floor: float = math.nan
+    p_value: float = math.nan
     note: str = ""
 
     def __str__(self) -> str:
+        if math.isnan(self.floor):
+            return self._plain()
         digits = _decimals(self.std_error or self.floor or self.value)
         return (
             f"{self.value:.{digits}f} ± {self.std_error:.{digits}f} "
             f"(floor {self.floor:.{digits}f}, {p_words(self.p_value)})"
         )
+
+    def _plain(self) -> str:
+        note = f" ({self.note})" if self.note else ""
+        if self.std_error == 0:
+            return f"{self.value:.6f}{note}"
+        digits = _decimals(self.std_error) + 1
+        return f"{self.value:.{digits}f} ± {self.std_error:.{digits}f}{note}"
 
     def to_dict(self) -> dict[str, float | str]:
         """Return plain numbers, for JSON."""

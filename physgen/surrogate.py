@@ -8,6 +8,7 @@ and loaded. On disk it is a folder: ``surrogate.json`` says everything in words 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,10 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from physgen import storage
+from physgen import densities, storage
 from physgen.conditions import TrainedConditions, in_words, range_of
+from physgen.estimates import Estimate
 from physgen.events import Events, require_events
-from physgen.models.base import ModelSettings, TensorSpec
+from physgen.models.base import (
+    CompletesEvents,
+    HasLogProb,
+    HasLogZ,
+    ModelSettings,
+    TensorSpec,
+)
 from physgen.models.checks import whole_number
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom, Rng, as_generator, as_seed, seeded_layers
@@ -181,6 +189,7 @@ class Surrogate:
         rng: Rng,
         extrapolate: bool = False,
         first_event: int = 0,
+        **effort: Any,
     ) -> Events:
         """Make events with the schema of the truth.
 
@@ -196,6 +205,9 @@ class Surrogate:
             Accept conditions outside the trained range; the schema of the events says so.
         first_event : int, default 0
             Number of the first event, so that jobs can share one sample.
+        **effort
+            What the model's ``sample`` takes: ``n_steps=500`` for RBM and EBM, whose samples come
+            from Markov chains, ``sampler="ptt"`` for RBM.
 
         Returns
         -------
@@ -206,16 +218,23 @@ class Surrogate:
         ------
         ConditionError
             If conditions are missing, of the wrong length, or outside the trained range.
+        TypeError
+            If the model's ``sample`` does not take such an argument.
         """
+        self._check_effort(effort)
         n_events = whole_number("n_events", n_events, 1)
         first_event = whole_number("first_event", first_event, 0)
         given, outside = self.conditions.check(n_events, conditions, extrapolate=extrapolate)
         seed = as_seed(rng)
         with threads(1):  # as in training; and sums over more threads could round differently
-            x = self._sample(n_events, given, seed, first_event)
+            x = self._sample(n_events, given, seed, first_event, effort)
+        return self._events(x, given, outside)
+
+    def _events(self, x: Tensor, given: dict[str, Array], outside: Iterable[str]) -> Events:
+        """Events of generated tensors, as the schema of the truth has them."""
         columns = self.preprocessor.inverse(x, given)
         if self.schema.weight is not None:
-            columns[self.schema.weight] = np.full(n_events, self.mean_weight)
+            columns[self.schema.weight] = np.full(len(x), self.mean_weight)
         # how the truth was sampled does not hold for the events of the surrogate
         said = {name: text for name, text in self.schema.conventions.items() if name != "sampling"}
         if outside:
@@ -223,7 +242,19 @@ class Surrogate:
         schema = dataclasses.replace(self.schema, conventions=said)
         return Events(schema, {name: columns[name] for name in schema.names})
 
-    def _sample(self, n_events: int, given: dict[str, Array], seed: int, first: int) -> Tensor:
+    def _check_effort(self, effort: Mapping[str, Any]) -> None:
+        taken = inspect.signature(self.model.sample).parameters  # type: ignore[arg-type]  # nn.Module hides methods
+        known = [name for name in taken if name not in ("n_events", "condition", "rng")]
+        for name in effort:
+            if name not in known:
+                raise TypeError(
+                    f"{type(self.model).__name__} does not know how to sample with {name!r} (it "
+                    f"takes: {', '.join(known) or 'nothing besides conditions and rng'})"
+                )
+
+    def _sample(
+        self, n_events: int, given: dict[str, Array], seed: int, first: int, effort: dict[str, Any]
+    ) -> Tensor:
         device = next(self.model.parameters()).device
         block = BLOCK_CUDA if device.type == "cuda" else BLOCK_CPU
         parts = []
@@ -236,7 +267,7 @@ class Surrogate:
                 block,
                 rng=PhiloxRandom(seed, numbers, stream=1),
             ).to(device)
-            x = self.model.sample(block, condition, rng=PhiloxRandom(seed, numbers))  # type: ignore[operator]  # nn.Module hides methods
+            x = self.model.sample(block, condition, rng=PhiloxRandom(seed, numbers), **effort)  # type: ignore[operator]  # nn.Module hides methods
             low, high = max(first - start, 0), min(first + n_events - start, block)
             parts.append(x[low:high].cpu())
         return self._checked(torch.cat(parts), n_events)
@@ -257,6 +288,130 @@ class Surrogate:
                 "with a lower learning rate, or keep the conditions inside the trained range"
             )
         return x
+
+    @torch.no_grad()
+    def log_prob(self, events: Events | Mapping[str, Any]) -> Array:
+        """Logarithm of the model's probability of events, given their conditions.
+
+        Parameters
+        ----------
+        events : Events or mapping of str to array
+            With the fields of the surrogate.
+
+        Returns
+        -------
+        array of shape (n_events,), float64
+            In nats. For discrete columns a probability, for real ones a density per unit of the
+            file. Where ln Z is an estimate, all share its error: see :meth:`log_z`.
+
+        Raises
+        ------
+        TypeError
+            If the model has no density.
+        SchemaError, ValueError
+            If the events do not fit, or a transform is in the way.
+        """
+        if not isinstance(self.model, HasLogProb):
+            raise TypeError(
+                f"{type(self.model).__name__} has no log_prob: only models with a density do (RBM)"
+            )
+        volume = densities.log_volume(self.preprocessor)
+        x, condition = densities.tensors_of(self.preprocessor, events)
+        device = next(self.model.parameters()).device
+        with threads(1):
+            log_p = self.model.log_prob(x.to(device), condition.to(device))
+        return log_p.double().cpu().numpy() + volume
+
+    def log_z(self, conditions: Mapping[str, Any] | None = None, **how: Any) -> Estimate:
+        """Logarithm of the model's partition function, in nats, and its error.
+
+        Parameters
+        ----------
+        conditions : mapping of str to number, optional
+            One value for each condition.
+        **how
+            What the model's ``log_z`` takes: ``method``, ``n_chains``, ``n_betas``, ``rng`` (RBM).
+
+        Returns
+        -------
+        Estimate
+            The note says how it was found. An exact value has the error 0.
+
+        Raises
+        ------
+        TypeError
+            If the model has no partition function.
+        ConditionError
+            If conditions are missing or outside the trained range.
+        """
+        if not isinstance(self.model, HasLogZ):
+            raise TypeError(f"{type(self.model).__name__} has no partition function (RBM has)")
+        given, _ = self.conditions.check(1, conditions, extrapolate=False)
+        condition = self.preprocessor.condition(given, 1, rng=PhiloxRandom(0, torch.arange(1)))
+        with threads(1):
+            found = self.model.log_z(condition.to(next(self.model.parameters()).device), **how)
+        return Estimate(found.value, found.std_error, note=found.method)
+
+    def complete(
+        self,
+        events: Events | Mapping[str, Any],
+        known: Mapping[str, Any],
+        *,
+        rng: Rng,
+        **effort: Any,
+    ) -> Events:
+        """Draw what is not known of events from the model's law given what is known.
+
+        Parameters
+        ----------
+        events : Events or mapping of str to array
+            With the fields of the surrogate; unknown entries may hold any value of their type.
+        known : mapping of str to bool array
+            For each column that is known a mask, True where it is, of the shape of one event's
+            entry or of all events'; or True for all of it. Columns not named are unknown.
+        rng : int or torch.Generator
+            Seed. Event i depends only on (seed, i) and what is known of it.
+        **effort
+            ``n_steps``: block Gibbs steps of RBM.
+
+        Returns
+        -------
+        Events
+            The known entries as they were given.
+
+        Raises
+        ------
+        TypeError
+            If the model cannot do that.
+        SchemaError, ValueError
+            If events or masks do not fit.
+
+        Examples
+        --------
+        >>> import physgen as pg
+        >>> spins = np.sign(np.random.default_rng(0).normal(size=(200, 1))) * np.ones((1, 4))
+        >>> truth = pg.Events.from_dict({"spins": spins.astype(np.int8)})
+        >>> surrogate = pg.Surrogate.fit(truth, pg.RBM(n_hidden=4), steps=300, rng=1)
+        >>> half = np.array([True, True, False, False])
+        >>> filled = surrogate.complete(truth, {"spins": half}, rng=2)
+        >>> bool(np.mean(filled["spins"] == truth["spins"]) > 0.9)
+        True
+        """
+        if not isinstance(self.model, CompletesEvents):
+            raise TypeError(f"{type(self.model).__name__} cannot complete events (RBM can)")
+        x, condition = densities.tensors_of(self.preprocessor, events, unknown=True)
+        features, masks = densities.known_features(self.preprocessor, len(x), known)
+        device = next(self.model.parameters()).device
+        numbers = torch.arange(len(x), device=device)
+        drawn = PhiloxRandom(as_seed(rng), numbers)
+        x, condition, features = x.to(device), condition.to(device), features.to(device)
+        with threads(1):
+            filled = self.model.complete(x, features, condition, rng=drawn, **effort)
+        source = events.to_dict() if isinstance(events, Events) else events
+        given = {n: np.asarray(source[n]) for n in self.schema.with_role("condition")}
+        made = self._events(self._checked(filled.cpu(), len(x)), given, ())
+        kept = {n: np.where(mask, source[n], made[n]) for n, mask in masks.items()}
+        return Events(made.schema, made.to_dict() | kept)
 
     def describe(self) -> str:
         """Say in a few lines what it makes, from what it learned and how."""

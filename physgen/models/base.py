@@ -9,14 +9,22 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from physgen.random import Random
 
-__all__ = ["GenerativeModel", "HasEnergy", "HasLogProb", "ModelSettings", "TensorSpec"]
+__all__ = [
+    "CompletesEvents",
+    "GenerativeModel",
+    "HasEnergy",
+    "HasLogProb",
+    "HasLogZ",
+    "ModelSettings",
+    "TensorSpec",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +137,11 @@ class GenerativeModel(nn.Module, ABC):
         Returns
         -------
         dict of str to float
-            Numbers by name with unit, ``"tau [steps]"``; the same names at every call. "step" is
-            taken.
+            Numbers by name, the same names at every call, "step" excepted. ``"a_error"`` is taken
+            for the standard error of ``"a"``.
         list of str
-            Warnings in plain words. Each is reported once, at the step of its first appearance,
-            so it names no number that changes from look to look.
+            Warnings in plain words. Each is reported once, at the step of its first appearance;
+            two that differ in their numbers alone are the same.
 
         Raises
         ------
@@ -161,6 +169,45 @@ class HasEnergy(Protocol):
 
     def energy(self, x: Tensor, condition: Tensor) -> Tensor:
         """Energy up to a constant, of shape (n_events,)."""
+        ...
+
+
+class Partition(Protocol):
+    """Logarithm of a partition function with its error."""
+
+    @property
+    def value(self) -> float:
+        """In nats."""
+        ...
+
+    @property
+    def std_error(self) -> float:
+        """Standard error; 0 for an exact value."""
+        ...
+
+    @property
+    def method(self) -> str:
+        """How it was found."""
+        ...
+
+
+@runtime_checkable
+class HasLogZ(Protocol):
+    """A model that knows its partition function, exactly or with an error."""
+
+    def log_z(self, condition: Tensor | None = None, **how: Any) -> Partition:
+        """Logarithm of the partition function under one condition, (1, n_conditions)."""
+        ...
+
+
+@runtime_checkable
+class CompletesEvents(Protocol):
+    """A model that can draw some features given the others."""
+
+    def complete(
+        self, x: Tensor, known: Tensor, condition: Tensor, *, rng: Random, **effort: Any
+    ) -> Tensor:
+        """Events with the features that are not known drawn, (n_events, n_features)."""
         ...
 
 

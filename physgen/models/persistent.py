@@ -27,6 +27,8 @@ class PersistentChains(nn.Module):
     n_rungs : int, default 1
         Copies of each chain on a ladder from 0 to 1; more than one add an axis to the states,
         (n_chains, n_rungs, n_features).
+    n_hidden : int, default 0
+        Hidden units, zero at first, that are kept behind the features in each state.
     """
 
     state: Tensor
@@ -34,7 +36,9 @@ class PersistentChains(nn.Module):
     ladder: Tensor
     swap_rates: Tensor
 
-    def __init__(self, spec: TensorSpec, n_chains: int, n_rungs: int = 1) -> None:
+    def __init__(
+        self, spec: TensorSpec, n_chains: int, *, n_rungs: int = 1, n_hidden: int = 0
+    ) -> None:
         super().__init__()
         copies = (n_rungs,) if n_rungs > 1 else ()
         noise = torch.randn(n_chains, *copies, spec.n_features)
@@ -43,7 +47,11 @@ class PersistentChains(nn.Module):
             unit = slice(first, first + n_values)
             chosen = noise[..., unit].argmax(-1, keepdim=True)
             spins[..., unit] = torch.full_like(spins[..., unit], -1.0).scatter(-1, chosen, 1.0)
-        self.register_buffer("state", torch.where(torch.tensor(spec.binary), spins, noise))
+        state = torch.where(torch.tensor(spec.binary), spins, noise)
+        self._n_features = spec.n_features
+        if n_hidden:
+            state = torch.cat((state, torch.zeros(n_chains, n_hidden)), dim=1)
+        self.register_buffer("state", state)
         self.register_buffer("condition", torch.randn(n_chains, spec.n_conditions))
         if n_rungs > 1:
             self.register_buffer("ladder", torch.linspace(0, 1, n_rungs, dtype=torch.float64))
@@ -79,7 +87,7 @@ class PersistentChains(nn.Module):
         index = (rng.uniform(n_events, n_candidates) * n_chains).long().clamp_(max=n_chains - 1)
         distance = (self.condition[index] - condition[:, None, :]).square().sum(2)
         state = self.state[index.gather(1, distance.argmin(1, keepdim=True))[:, 0]]
-        return state if state.ndim == 2 else state[:, -1]
+        return state[:, : self._n_features] if state.ndim == 2 else state[:, -1]
 
     def draw_conditions(self, n_events: int) -> Tensor:
         """Conditions of some of the chains, as often as needed, (n_events, n_conditions)."""

@@ -1,7 +1,8 @@
 """Where the negative phase of the gradient comes from: four ways to sample a machine in training.
 
 Every way has ``fantasies``, which returns events of (nearly) the machine's own law, one for each
-event of the batch and at its condition.
+event of the batch and at its condition, and ``keep``, which is told the field that they put on the
+hidden units, and keeps what the next update goes on from.
 
 References
 ----------
@@ -45,8 +46,18 @@ class NegativePhase(Protocol):
         """Rungs of the ladder on which each chain has a copy; 1 without tempering."""
         ...
 
+    def n_kept_hidden(self, n_hidden: int) -> int:
+        """Hidden units that are kept with each chain: all or none."""
+        ...
+
     def fantasies(self, model: RBMModel, x: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
         """Events of the machine, of the shape of ``x`` (n_events, n_features)."""
+        ...
+
+    def keep(
+        self, model: RBMModel, fantasy: Tensor, field: Tensor, condition: Tensor, *, rng: Random
+    ) -> None:
+        """Keep the chains, in training; ``field`` is that on the hidden units."""
         ...
 
 
@@ -75,12 +86,19 @@ class CD:
         """One: no tempering."""
         return 1
 
+    def n_kept_hidden(self, n_hidden: int) -> int:
+        """None: chains go on from their visible units."""
+        return 0
+
     def fantasies(self, model: RBMModel, x: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
         """Events a few steps from the data."""
-        fantasy = model.gibbs(x, condition, self.n_steps, rng=rng)
-        if model.training:
-            model.chains.push(fantasy, condition)
-        return fantasy
+        return model.gibbs(x, condition, self.n_steps, rng=rng)
+
+    def keep(
+        self, model: RBMModel, fantasy: Tensor, field: Tensor, condition: Tensor, *, rng: Random
+    ) -> None:
+        """Keep the visible units."""
+        model.chains.push(fantasy, condition)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +124,27 @@ class PCD:
         """One: no tempering."""
         return 1
 
+    def n_kept_hidden(self, n_hidden: int) -> int:
+        """All: chains go on from their hidden units."""
+        return n_hidden
+
     def fantasies(self, model: RBMModel, x: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
         """States of the chains that have waited longest, after k steps."""
-        fantasy = model.chains.oldest(condition, rng=rng)
-        if model.training:
-            fantasy = model.gibbs(fantasy, condition, self.n_steps, rng=rng)
-            model.chains.push(fantasy, condition)
-        return fantasy
+        state = model.chains.oldest(condition, rng=rng)
+        visible, hidden = state.tensor_split((x.shape[1],), dim=1)
+        if not model.training:
+            return visible
+        # from the hidden units on: their field was known from the last update, which saves a
+        # matrix product of each update
+        p = model.parameters_at(condition)
+        return p.gibbs(p.draw_visible(hidden, rng), self.n_steps - 1, rng)
+
+    def keep(
+        self, model: RBMModel, fantasy: Tensor, field: Tensor, condition: Tensor, *, rng: Random
+    ) -> None:
+        """Keep the visible units, and hidden ones drawn in their field."""
+        hidden = model.layers.hidden.draw(field, rng)
+        model.chains.push(torch.cat((fantasy, hidden), dim=1), condition)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,14 +180,22 @@ class FastPCD:
         """One: no tempering."""
         return 1
 
+    def n_kept_hidden(self, n_hidden: int) -> int:
+        """None: chains go on from their visible units."""
+        return 0
+
     def fantasies(self, model: RBMModel, x: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
         """States of the chains after k steps with the fast addition."""
-        fantasy = model.chains.oldest(condition, rng=rng)
-        if model.training:
-            driven = model.driven_parameters(condition)
-            fantasy = driven.gibbs(fantasy, self.n_steps, rng)
-            model.chains.push(fantasy, condition)
-        return fantasy
+        start = model.chains.oldest(condition, rng=rng)
+        if not model.training:
+            return start
+        return model.driven_parameters(condition).gibbs(start, self.n_steps, rng)
+
+    def keep(
+        self, model: RBMModel, fantasy: Tensor, field: Tensor, condition: Tensor, *, rng: Random
+    ) -> None:
+        """Keep the visible units."""
+        model.chains.push(fantasy, condition)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +224,10 @@ class TemperedPCD:
         if self.n_rungs < 2:
             raise ValueError(f"TemperedPCD: n_rungs must be 2 or more, got {self.n_rungs}")
 
+    def n_kept_hidden(self, n_hidden: int) -> int:
+        """None: chains go on from their visible units."""
+        return 0
+
     def fantasies(self, model: RBMModel, x: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
         """States of the last rung after k steps and swaps of the whole ladder."""
         state = model.chains.oldest(condition, rng=rng)
@@ -200,6 +244,11 @@ class TemperedPCD:
         model.chains.push(state, condition)
         self._tune(model, copies.swap_rates())
         return state[:, -1]
+
+    def keep(
+        self, model: RBMModel, fantasy: Tensor, field: Tensor, condition: Tensor, *, rng: Random
+    ) -> None:
+        """Nothing more: the whole ladder was kept."""
 
     def _tune(self, model: RBMModel, rates: Tensor) -> None:
         chains = model.chains

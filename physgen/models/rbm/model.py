@@ -13,7 +13,7 @@ from physgen.mcmc import Info, SurrogateMoves
 from physgen.models.base import GenerativeModel, TensorSpec
 from physgen.models.moves import moves_on_features
 from physgen.models.persistent import PersistentChains
-from physgen.models.rbm import partition, sampling
+from physgen.models.rbm import diagnosis, partition, sampling
 from physgen.models.rbm.chains import FastPCD
 from physgen.models.rbm.layers import Hidden, Visible
 from physgen.models.rbm.parameters import Layers, Parameters
@@ -29,6 +29,9 @@ __all__ = ["RBMModel"]
 # share of a real feature's variance that the hidden units carry at the start, sigma^2 = 1 - share
 # and sum_j W_ij^2 = share (1 - share): with W = 0 uncorrelated features would be a saddle
 _EXPLAINED = 0.9
+
+# rate of the perceptron of the conditions, of which many numbers move one gain
+_CONDITIONER_RATE = 0.1
 
 # memory of the running means of the units, in updates
 _MEMORY = 0.99
@@ -54,7 +57,10 @@ class RBMModel(GenerativeModel):
         self.visible_layer = self.layers.visible  # its buffers move with the model
         self.sharing = Sharing(settings, spec)
         self._make_parameters()
-        self.chains = PersistentChains(spec, settings.chains.n_chains, settings.chains.n_rungs)
+        way = settings.chains
+        self.chains = PersistentChains(
+            spec, way.n_chains, n_rungs=way.n_rungs, n_hidden=way.n_kept_hidden(settings.n_hidden)
+        )
         self.register_buffer("visible_mean", torch.zeros(spec.n_features))
         self.register_buffer("hidden_mean", torch.zeros(settings.n_hidden))
         self.snapshots = Snapshots(settings.n_snapshots, len(self.numbers()))
@@ -66,11 +72,8 @@ class RBMModel(GenerativeModel):
         spec, sharing, visible = self.spec, self.sharing, self.layers.visible
         real = math.sqrt(_EXPLAINED * (1 - _EXPLAINED))
         width = torch.where(visible.real, real, 0.1) / math.sqrt(self.settings.n_hidden)
-        if sharing.translations:
-            self.couplings = nn.Parameter(torch.randn(sharing.n_columns, spec.n_features) * width)
-        else:
-            noise = torch.randn(spec.n_features, self.settings.n_hidden)
-            self.couplings = nn.Parameter(noise * width[:, None])
+        width = width[:1] if sharing.translations else width[:, None]
+        self.couplings = nn.Parameter(torch.randn(sharing.shape) * width)
         if sharing.n_visible:
             self.visible_bias = nn.Parameter(torch.zeros(sharing.n_visible))
             self.hidden_bias = nn.Parameter(torch.zeros(sharing.n_hidden))
@@ -80,6 +83,10 @@ class RBMModel(GenerativeModel):
         if spec.n_conditions:
             self.widths = (sharing.n_visible, sharing.n_hidden, sharing.n_columns)
             self.conditioner = MLP(spec.n_conditions, sum(self.widths), n_hidden=64, n_layers=2)
+            # a machine that does not depend on the condition yet: random gains would be learned
+            # back while the couplings grow
+            for p in self.conditioner[-1].parameters():
+                nn.init.zeros_(p)
 
     # ------------------------------------------------------------------ parameters
 
@@ -172,7 +179,12 @@ class RBMModel(GenerativeModel):
     def players(self) -> dict[str, torch.optim.Optimizer]:
         """One player, "rbm"."""
         rate = self.settings.learning_rate
-        optimizer = torch.optim.Adam(self.parameters(), lr=rate, fused=True)
+        of_machine = [p for n, p in self.named_parameters() if not n.startswith("conditioner")]
+        groups = [{"params": of_machine, "lr": rate}]
+        if self.spec.n_conditions:
+            slow = rate * _CONDITIONER_RATE
+            groups.append({"params": list(self.conditioner.parameters()), "lr": slow})
+        optimizer = torch.optim.Adam(groups, fused=True)
         optimizer.register_step_pre_hook(lambda *_: self._before_step())
         return {"rbm": optimizer}
 
@@ -187,14 +199,34 @@ class RBMModel(GenerativeModel):
         with torch.no_grad():
             fantasy = self.settings.chains.fantasies(self, x, condition, rng=rng)
         p = self.parameters_at(condition)
-        values = p.values(x)
-        field = p.hidden_field(values)
+        values, of_fantasy = p.values(x), p.values(fantasy)
+        field, driven = p.hidden_field(values), p.hidden_field(of_fantasy)
         if self.training:
             self._follow_means(values.detach(), field.detach())
-        positive, negative = p.free_energy_in(field, x, values), p.free_energy(fantasy)
+            with torch.no_grad():
+                self.settings.chains.keep(self, fantasy, driven.detach(), condition, rng=rng)
+        positive = p.free_energy_in(field, x, values)
+        negative = p.free_energy_in(driven, fantasy, of_fantasy)
         if not self.spec.n_conditions:
             negative = negative.mean()
         return positive - negative + self._penalty()
+
+    def diagnose(
+        self, x: Tensor, condition: Tensor, *, rng: Random
+    ) -> tuple[dict[str, float], list[str]]:
+        """What a look into the training shows.
+
+        Returns
+        -------
+        dict of str to float
+            Mean free energies of the data and of the chains, reconstruction error, pseudo
+            log-likelihood, log-likelihood with ln Z and its error (without conditions), the
+            largest singular values of the couplings, and the mixing of the chains: tau in block
+            Gibbs steps and split R-hat.
+        list of str
+            A warning where the chains no longer mix.
+        """
+        return diagnosis.diagnose(self, x, condition, rng)
 
     def _penalty(self) -> Tensor | float:
         penalty: Tensor | float = 0.0

@@ -81,8 +81,12 @@ class Parameters:
         """Block Gibbs steps: all hidden units given the visible ones, then the reverse."""
         for _ in range(n_steps):
             h = self.layers.hidden.draw(self.hidden_field(self.values(x)), rng)
-            x = self.layers.visible.draw(self.visible_field(h), self.variance, rng)
+            x = self.draw_visible(h, rng)
         return x
+
+    def draw_visible(self, h: Tensor, rng: Random) -> Tensor:
+        """Features drawn given hidden units of shape (..., n_hidden)."""
+        return self.layers.visible.draw(self.visible_field(h), self.variance, rng)
 
     def log_weight_of_hidden(self, h: Tensor) -> Tensor:
         """Logarithm of the sum over the visible states given hidden ones, shape (...,)."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from physgen import mcmc
 from physgen.models.checks import whole_number
 from physgen.models.rbm.parameters import Parameters
+from physgen.models.rbm.sampling import spaced
 from physgen.random import PhiloxRandom, Rng, as_seed
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _annealed(
         model.kernel(path),
         path.energy,
         start,
-        betas=torch.linspace(0, path.end, n_betas, dtype=torch.float64).tolist(),
+        betas=spaced(path, n_betas),
         base_log_z=float(free.log_z_without_couplings()),
         rng=rng,
     )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal, SupportsIndex, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from physgen.mcmc import tune_ladder
 from physgen.mcmc.copies import Copies
 from physgen.models.checks import whole_number
 from physgen.models.rbm.trajectory import Trajectory
@@ -18,16 +18,17 @@ from physgen.random import PhiloxRandom, Random
 if TYPE_CHECKING:
     from physgen.models.rbm.model import RBMModel
 
-__all__ = ["Sampler", "ladder", "sample", "start_of", "steps"]
+__all__ = ["Sampler", "ladder", "sample", "spaced", "start_of", "steps"]
 
+Array = NDArray[np.float64]
 Sampler = Literal["gibbs", "pt", "ptt"]
 
 # wanted rate of swaps between neighbors; near 0.23 to 0.4 round trips are fastest (Kone and Kofke,
 # J. Chem. Phys. 122 (2005) 206101)
 _SWAP_RATE = 0.3
 _MAX_RUNGS = 64
-# chains that measure the swap rates, steps of each on a rung, and rounds of measurement
-_N_TRIAL, _N_TRIAL_STEPS, _N_ROUNDS = 128, 4, 3
+# chains that measure the path, and steps of each at a place
+_N_TRIAL, _N_TRIAL_STEPS = 128, 4
 # block Gibbs steps on each rung on the way to the start
 _N_ANNEAL = 2
 
@@ -74,35 +75,47 @@ def start_of(path: Trajectory, rungs: tuple[float, ...], n_chains: int, rng: Ran
     return torch.stack(states)
 
 
-@torch.no_grad()
 def ladder(model: RBMModel, sampler: Sampler) -> tuple[float, ...]:
-    """Places on the path between which neighbors swap about as often everywhere.
+    """Places on the path between which neighbors swap equally often.
 
     Measured with chains of fixed seed at conditions of the training, so a model has one ladder.
     """
-    rng = PhiloxRandom(0, torch.arange(_N_TRIAL, device=model.couplings.device), stream=2)
     condition = model.chains.draw_conditions(_N_TRIAL)
     path = model.trajectory(condition, snapshots=sampler == "ptt")
-    n_points = 2 * len(path.points) if sampler == "ptt" else 33
-    rungs = tuple(np.linspace(0, path.end, n_points).tolist())
-    for _ in range(_N_ROUNDS):
-        rates = _swap_rates(path, rungs, rng)
-        distance = torch.erfinv(1 - torch.from_numpy(rates.clip(1e-12, 1 - 1e-6))).sum()
-        wanted = math.ceil(float(distance) / float(torch.erfinv(torch.tensor(1 - _SWAP_RATE))))
-        n_rungs = min(max(2, wanted + 1), _MAX_RUNGS)
-        rungs = tune_ladder(rungs, rates, n_rungs=n_rungs)
-    return rungs
+    places, lengths = _lengths(path)
+    wanted = math.ceil(lengths[-1] / float(torch.erfinv(torch.tensor(1 - _SWAP_RATE))))
+    n_rungs = min(max(2, wanted + 1), _MAX_RUNGS)
+    return _equally_far(places, lengths, n_rungs)
 
 
-def _swap_rates(path: Trajectory, rungs: tuple[float, ...], rng: Random) -> np.ndarray:
-    """Mean probabilities that neighbors swap, from chains that come down the path."""
-    x = path.draw_free(_N_TRIAL, rng)
-    before, rates = path.at(rungs[0]), []
-    for t in rungs[1:]:
-        here = path.at(t)
-        y = here.gibbs(x, _N_TRIAL_STEPS, rng)
-        gain = before.free_energy(x) + here.free_energy(y)
-        gain = gain - before.free_energy(y) - here.free_energy(x)
-        rates.append(float(gain.clamp(max=0).exp().mean()))
-        before, x = here, y
-    return np.array(rates)
+def spaced(path: Trajectory, n_places: int) -> tuple[float, ...]:
+    """Places on a path at equal distances from one to the next, its two ends among them."""
+    return _equally_far(*_lengths(path), n_places)
+
+
+def _equally_far(places: Array, lengths: Array, n: int) -> tuple[float, ...]:
+    # a part of the path on which nothing changes must not lose its places altogether
+    lengths = lengths + 1e-3 * (lengths[-1] + 1) * places / places[-1]
+    return tuple(np.interp(np.linspace(0, lengths[-1], n), lengths, places).tolist())
+
+
+@torch.no_grad()
+def _lengths(path: Trajectory) -> tuple[Array, Array]:
+    r"""Places on a grid of the path, and how far each is from the start.
+
+    Two neighbors swap with probability erfc(d) if their energies have a Gaussian law, where
+    :math:`4 d^2 = \langle F_a(y) + F_b(x) - F_a(x) - F_b(y) \rangle` is the symmetric
+    Kullback-Leibler divergence of their laws; x and y come from chains down the path.
+    """
+    places = np.linspace(0, path.end, 4 * len(path.points) + 25)
+    rng = PhiloxRandom(0, torch.arange(_N_TRIAL, device=path.points.device), stream=2)
+    x, here = path.draw_free(_N_TRIAL, rng), path.at(0.0)
+    lengths = [0.0]
+    for t in places[1:]:
+        following = path.at(float(t))
+        y = following.gibbs(x, _N_TRIAL_STEPS, rng)
+        gain = here.free_energy(y) - here.free_energy(x)
+        gain = gain + following.free_energy(x) - following.free_energy(y)
+        lengths.append(lengths[-1] + math.sqrt(max(float(gain.mean()), 0.0)) / 2)
+        x, here = y, following
+    return places, np.array(lengths)

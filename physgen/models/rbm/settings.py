@@ -46,6 +46,8 @@ class RBM:
         The law does not change under translations of a periodic lattice: the couplings are
         filters, each of which makes a hidden unit at every site. n_hidden is a multiple of the
         number of sites.
+    filter_size : int, default 0
+        Side of the filters, in sites; 0 for the whole lattice. Odd, so that a filter has a center.
     n_snapshots : int, default 24
         Machines kept along the training for trajectory tempering; 0 keeps none.
 
@@ -68,11 +70,17 @@ class RBM:
     l2: float = 0.0
     flip_symmetric: bool = False
     translation_symmetric: bool = False
+    filter_size: int = 0
     n_snapshots: int = 24
 
     def __post_init__(self) -> None:
         require_positive(self, "n_hidden", "n_steps_sample", "learning_rate")
-        require_non_negative(self, "l1", "l2", "n_snapshots")
+        require_non_negative(self, "l1", "l2", "n_snapshots", "filter_size")
+        if self.filter_size and not (self.translation_symmetric and self.filter_size % 2):
+            raise ValueError(
+                "RBM: filter_size is an odd number and goes with translation_symmetric=True, got "
+                f"{self.filter_size} and {self.translation_symmetric}"
+            )
         for name in ("visible", "hidden"):
             if getattr(self, name) not in get_args(Binary):
                 raise ValueError(
@@ -107,6 +115,10 @@ class RBM:
             raise ValueError(
                 "RBM: translation_symmetric needs one array of binary features, such as the spins "
                 f"of a lattice; these features have the shape {spec.shape or 'of no array'}"
+            )
+        if self.filter_size > min(spec.shape):
+            raise ValueError(
+                f"RBM: filter_size {self.filter_size} is larger than the lattice {spec.shape}"
             )
         if self.n_hidden % spec.n_features:
             raise ValueError(

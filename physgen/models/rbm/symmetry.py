@@ -27,6 +27,7 @@ class Sharing(nn.Module):
     """
 
     site: Tensor
+    window: Tensor
 
     def __init__(self, settings: RBM, spec: TensorSpec) -> None:
         super().__init__()
@@ -36,6 +37,8 @@ class Sharing(nn.Module):
         if self.translations:
             n_columns, n_visible = settings.n_hidden // spec.n_features, 1
             self.register_buffer("site", _differences(spec.shape), persistent=False)
+            window = _window(spec.shape, settings.filter_size)
+            self.register_buffer("window", window, persistent=False)
         self.n_columns = n_columns
         self.n_visible = 0 if settings.flip_symmetric else n_visible
         self.n_hidden = 0 if settings.flip_symmetric else n_columns
@@ -44,7 +47,15 @@ class Sharing(nn.Module):
         """All couplings, (n_features, n_hidden), of the free ones, of that shape or filters."""
         if not self.translations:
             return free
-        return free[:, self.site].permute(1, 0, 2).flatten(1)
+        filters = free.new_zeros(len(free), self._n_features).index_copy(1, self.window, free)
+        return filters[:, self.site].permute(1, 0, 2).flatten(1)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the free couplings."""
+        if self.translations:
+            return self.n_columns, len(self.window)
+        return self._n_features, self.n_columns
 
     def visible(self, free: Tensor) -> Tensor:
         """A number for each feature, (..., n_features), from the free ones (..., n_visible)."""
@@ -82,3 +93,12 @@ def _differences(shape: tuple[int, ...]) -> Tensor:
     for along, side in zip(apart, shape, strict=True):
         index = index * side + along
     return index
+
+
+def _window(shape: tuple[int, ...], side: int) -> Tensor:
+    """Flat indices of the sites around the origin within a cube of this side; 0 for all."""
+    sites = torch.zeros(1, dtype=torch.int64)
+    for n in shape:
+        near = torch.arange(n) if side == 0 else torch.arange(-(side // 2), side // 2 + 1) % n
+        sites = (sites[:, None] * n + near).flatten()
+    return sites
