@@ -220,7 +220,7 @@ def test_steps_between_looks_grow_by_a_fifth():
     assert history.diagnostics["step"] == steps
 
 
-@pytest.mark.parametrize(("look", "n_looks"), [(0.0, 19), (2.0, 4), (10.0, 1)])
+@pytest.mark.parametrize(("look", "n_looks"), [(0.0, 19), (1.0, 6), (10.0, 1)])
 def test_looks_take_a_twentieth_of_the_time(clock, look, n_looks):
     clock.look = look
     rows, x = torch.arange(8), column(8)
@@ -230,7 +230,7 @@ def test_looks_take_a_twentieth_of_the_time(clock, look, n_looks):
         clock.now += 100 / 64
         if looks.due(step, clock.now):
             looks.take(step)
-            assert looks.spent <= max(look, 0.05 * clock.now)
+            assert looks.spent + look <= max(2 * look, 0.05 * clock.now)
     assert len(looks.model.looks) == n_looks
 
 
@@ -240,7 +240,8 @@ def test_a_budget_in_seconds_trains_for_19_of_20(clock, look):
     model = Shown()
     trained(model, steps=None, budget="20s")
     assert 0.95 * 20 * 64 <= model.seen.item() < 20 * 64
-    assert clock.now <= 20.1 + 2 * look  # the first, which may be slow, and the last
+    # the first and the last look come on top if they are slow
+    assert clock.now <= 20.1 + (2 * look if look > 0.5 else 0)
 
 
 def test_a_short_training_is_looked_at_in_the_end():

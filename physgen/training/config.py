@@ -20,7 +20,8 @@ class TrainingConfig:
     steps : int, optional
         Budget in steps.
     budget : str or float, optional
-        Budget in wall seconds: ``60``, ``"90s"``, ``"5m"``, ``"2h"``.
+        Budget in wall seconds: ``60``, ``"90s"``, ``"5m"``, ``"2h"``. Looks into the model take up
+        to 5 % of it; the first and the last one, if they are slower than that, come on top.
     batch_size : int, default 512
         Events per step.
     warmup_steps : int, default 200

@@ -42,15 +42,16 @@ class Looks:
     def due(self, step: int, elapsed: float) -> bool:
         """Whether to look now: steps grow by a fifth, and looks take 5 % of the time at most.
 
-        The next look is expected to take as long as the last one; the first is taken for free.
+        This look and the one in the end are expected to take as long as the last one did; the
+        first is taken without knowing.
         """
-        in_time = self.spent + self.last_cost <= _SHARE * elapsed
+        in_time = self.spent + 2 * self.last_cost <= _SHARE * elapsed
         return self.possible and step >= self.next_step and in_time
 
-    def excess(self, elapsed: float) -> float:
-        """Seconds of looks beyond their share: of a slow first look the training knows nothing."""
-        share = _SHARE / (1 - _SHARE) * (elapsed - self.spent)
-        return max(0.0, self.spent - share)
+    def clock(self, elapsed: float) -> float:
+        """Seconds that count against a budget, with the look in the end, but 5 % looks at most."""
+        trained = elapsed - self.spent
+        return trained + min(self.spent + self.last_cost, _SHARE / (1 - _SHARE) * trained)
 
     def take(self, step: int) -> tuple[dict[str, float], list[str]]:
         """Numbers and warnings of the model; passes on the FloatingPointError that it may raise.

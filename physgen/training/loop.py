@@ -183,8 +183,7 @@ class _Loop:
             return 0.0
         if self.n_steps is not None:
             return self.step / self.n_steps
-        elapsed = time.monotonic() - self.started
-        return (elapsed - self.looks.excess(elapsed)) / (self.deadline or 1.0)
+        return self.looks.clock(time.monotonic() - self.started) / (self.deadline or 1.0)
 
     def _one_step(self) -> None:
         rows = self.data.next_batch()
