@@ -1,9 +1,12 @@
 """Networks: widths, gradients, and the start at zero."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
+from physgen.networks.conv import PeriodicConv
 from physgen.networks.mlp import MLP, ResidualMLP
 
 
@@ -57,3 +60,60 @@ def test_number_of_blocks(n_blocks):
     net = ResidualMLP(3, 2, 4, n_hidden=8, n_blocks=n_blocks)
     assert len(net.blocks) == n_blocks
     assert net(noise(5, 3), noise(5, 4)).shape == (5, 2)
+
+
+SHAPES = pytest.mark.parametrize("shape", [(4, 6), (3, 4, 5)])
+
+
+def lattice_net(shape, n_context=2, **settings):
+    return PeriodicConv(shape, n_context, n_channels=5, **settings).double()
+
+
+def shifted(x, shape):
+    """Each lattice moved by 1, 2, ... sites along its axes."""
+    axes = tuple(range(1, len(shape) + 1))
+    return x.view(-1, *shape).roll(axes, axes).flatten(1)
+
+
+@SHAPES
+@pytest.mark.parametrize("n_layers", [1, 3])
+def test_periodic_conv_does_not_see_translations(shape, n_layers):
+    net = lattice_net(shape, n_layers=n_layers)
+    x, context = noise(7, math.prod(shape)).double(), noise(7, 2).double()
+    here, there = net(x, context), net(shifted(x, shape), context)
+    assert here.shape == (7,)
+    assert torch.allclose(here, there, rtol=0, atol=1e-12)
+    assert here.std() > 1e-3
+    for convolution in net.convolutions:
+        convolution.padding_mode = "zeros"
+    assert (net(shifted(x, shape), context) - net(x, context)).abs().max() > 1e-3
+
+
+@SHAPES
+def test_periodic_conv_sees_the_context_and_no_other_row(shape):
+    net = lattice_net(shape)
+    x, context = noise(6, math.prod(shape)).double(), noise(6, 2).double()
+    whole = net(x, context)
+    assert torch.allclose(whole[2:4], net(x[2:4], context[2:4]))
+    assert not torch.allclose(whole, net(x, context + 1))
+    assert len(lattice_net(shape, n_context=0).modulations) == 0
+
+
+def test_periodic_conv_sees_as_far_as_its_layers_reach():
+    """With two layers of width 3, flips four sites apart and more do not know of each other."""
+    net = lattice_net((12, 12), n_context=0, n_layers=2)
+    x = noise(1, 144).double()
+    flip = lambda x, *sites: x * (1 - 2 * sum(torch.eye(144)[s] for s in sites))
+    empty = torch.zeros(1, 0)
+    both = lambda a, b: (
+        net(flip(x, a, b), empty) - net(flip(x, a), empty) - net(flip(x, b), empty) + net(x, empty)
+    ).abs()
+    assert both(0, 5) < 1e-12
+    assert both(0, 4) > 1e-9
+
+
+def test_every_parameter_of_periodic_conv_gets_a_gradient():
+    net = lattice_net((4, 4))
+    net(noise(16, 16).double(), noise(16, 2).double()).square().sum().backward()
+    for name, p in net.named_parameters():
+        assert p.grad.abs().sum() > 0, name
