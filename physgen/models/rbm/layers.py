@@ -152,14 +152,14 @@ class Visible(nn.Module):
             total = total + of_unit - single[..., index.flatten()].sum(-1)
         return total
 
-    def field_of(self, mean: Tensor) -> Tensor:
+    def field_of(self, mean: Tensor, variance: Tensor) -> Tensor:
         """Bias of free units that have these means of the values, shape (n_features,)."""
         low, high = torch.where(self.gain == 1, -1.0, 0.0), 1.0
         share = ((mean - low) / (high - low)).clamp(_EDGE, 1 - _EDGE)
         field = torch.logit(share) / (2 * self.gain)
         for index in self.units:
             field = field.index_copy(0, index.flatten(), share[index.flatten()].log())
-        return torch.where(self.real, mean, field)
+        return torch.where(self.real, mean * variance, field)
 
 
 def log_2_cosh(x: Tensor) -> Tensor:

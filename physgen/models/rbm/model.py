@@ -113,12 +113,15 @@ class RBMModel(GenerativeModel):
             to_visible, to_hidden, to_gain = added.split(self.widths, dim=1)
             a, b = a + self.sharing.visible(to_visible), b + self.sharing.hidden(to_hidden)
             gain = self.sharing.hidden(to_gain).exp()
-        variance = couplings.new_ones(self.spec.n_features)
-        if self.layers.visible.any_real:
-            variance = variance.masked_scatter(
-                self.layers.visible.real, (2 * named["log_sigma"]).exp()
-            )
-        return Parameters(self.layers, a, b, self.sharing.couplings(couplings), variance, gain)
+        couplings = self.sharing.couplings(couplings)
+        return Parameters(self.layers, a, b, couplings, self._variance(named), gain)
+
+    def _variance(self, named: Mapping[str, Tensor]) -> Tensor:
+        """Squared widths of the real features, 1 elsewhere."""
+        variance = named["couplings"].new_ones(self.spec.n_features)
+        if not self.layers.visible.any_real:
+            return variance
+        return variance.masked_scatter(self.layers.visible.real, (2 * named["log_sigma"]).exp())
 
     def numbers(self) -> Tensor:
         """All parameters one after the other, as one vector."""
@@ -162,11 +165,12 @@ class RBMModel(GenerativeModel):
     def _free_numbers(self) -> Tensor:
         """The machine without couplings that has the means of the data."""
         named = {name: p.detach().clone() for name, p in self.named_parameters()}
+        variance = self._variance(named)
         for name in named:
             if name in ("couplings", "hidden_bias", "log_sigma"):
                 named[name].zero_()
         if self.sharing.n_visible:
-            bias = self.layers.visible.field_of(self.visible_mean)
+            bias = self.layers.visible.field_of(self.visible_mean, variance)
             named["visible_bias"] = self.sharing.free_visible(bias)
         if self.spec.n_conditions:
             last = len(self.conditioner) - 1
@@ -242,7 +246,7 @@ class RBMModel(GenerativeModel):
             p = self.parameters_at(x.new_zeros(1, self.spec.n_conditions))
             self.visible_mean.copy_(p.values(x).mean(0))
             if self.sharing.n_visible:
-                bias = self.layers.visible.field_of(self.visible_mean)
+                bias = self.layers.visible.field_of(self.visible_mean, p.variance)
                 self.visible_bias.copy_(self.sharing.free_visible(bias))
         self.snapshots.count(self.numbers)
 
