@@ -121,7 +121,7 @@ class History:
         if shown := self.last_look:
             numbers = {name: f"{value:.4g}" for name, value in shown.items()}
             for name in shown:
-                if numbers.pop(f"{name}_error", None):
+                if numbers.pop(f"{name}_error", None) and shown[f"{name}_error"] > 0:
                     numbers[name] += f" ± {shown[f'{name}_error']:.2g}"
             wide = max(map(len, numbers))
             lines = [f"the model at step {self.diagnostics['step'][-1]:,}:"]
