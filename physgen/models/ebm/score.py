@@ -187,7 +187,7 @@ class SlicedScoreMatching:
         f, gradient = _gradient(model, y, condition)
         curvature = torch.zeros_like(f)
         for _ in range(self.n_projections):
-            v = torch.where(rng.uniform(*x.shape) < 0.5, -1.0, 1.0)
+            v = _directions(x, rng)
             (along,) = torch.autograd.grad((gradient * v).sum(), y, create_graph=True)
             curvature = curvature + (along * v).sum(1) / self.n_projections
         return gradient.square().sum(1) / 2 - curvature + _hold(f)
@@ -227,6 +227,10 @@ def _gradient(model: EnergyModel, x: Tensor, inputs: Tensor) -> tuple[Tensor, Te
     terms = model.terms(y, inputs)
     (gradient,) = torch.autograd.grad(terms.sum(), y, create_graph=True)
     return terms[0], gradient
+
+
+def _directions(x: Tensor, rng: Random) -> Tensor:
+    return torch.where(rng.uniform(*x.shape) < 0.5, -1.0, 1.0)
 
 
 def _hold(f: Tensor) -> Tensor:
