@@ -61,8 +61,8 @@ def test_chains_live_from_update_to_update_in_training_only():
     x, c = torch.zeros(8, 3), torch.zeros(8, 0)
     before = model.chains.state.clone()
     model.train().loss(x, c, player="ebm", rng=generator_random())
-    assert torch.equal(model.chains.state[:24], before[8:])
-    assert not torch.equal(model.chains.state[24:], before[:8])
+    assert torch.equal(model.chains.state[8:], before[8:])
+    assert not torch.equal(model.chains.state[:8], before[:8])
     kept = model.chains.state.clone()
     model.eval().loss(x, c, player="ebm", rng=generator_random())
     assert torch.equal(model.chains.state, kept)
@@ -74,11 +74,27 @@ def test_no_chain_is_lost_when_conditions_pair_them():
     condition = torch.linspace(-2, 2, 64)[:, None]
     start = chains.oldest(condition, rng=generator_random())
     assert torch.equal(start.sort(0).values, chains.state.sort(0).values)
-    # one condition: the pairing is by rank, so each event gets the chain of its own rank
+    # each event gets the chain of its own condition
+    chains.n_pushed.fill_(1)
     chains.condition = condition.flip(0)
     chains.state = 10 * condition.flip(0)
     start = chains.oldest(condition, rng=generator_random())
     assert float((start - 10 * condition).abs().max()) < 1.5
+
+
+def test_chains_keep_their_condition_where_there_are_enough():
+    """A batch whose shares of three conditions vary takes no chain of another one."""
+    chains = PersistentChains(TensorSpec(n_features=1, n_conditions=1), 300)
+    rng, generator = generator_random(), torch.Generator().manual_seed(1)
+    for step in range(50):
+        level = torch.randint(3, (60, 1), generator=generator) - 1.0
+        start = chains.oldest(level, rng=rng)
+        if step:
+            assert torch.equal(start, level)
+        else:  # from here on a state says which condition it was run at
+            chains.state.copy_(chains.condition)
+        chains.push(level, level)
+    assert chains.n_pushed == 3000
 
 
 def test_more_events_than_chains():

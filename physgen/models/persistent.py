@@ -15,7 +15,7 @@ _N_CANDIDATES = 16
 
 
 class PersistentChains(nn.Module):
-    """States of chains, each with the condition it was last run at, the oldest first.
+    """States of chains, each with the condition it was last run at.
 
     Restarting the chains at every update would cost the burn-in each time (Tieleman, ICML 2008).
     The states are registered buffers, so they are saved with the weights.
@@ -33,6 +33,7 @@ class PersistentChains(nn.Module):
 
     state: Tensor
     condition: Tensor
+    n_pushed: Tensor
     ladder: Tensor
     swap_rates: Tensor
 
@@ -53,6 +54,8 @@ class PersistentChains(nn.Module):
             state = torch.cat((state, torch.zeros(n_chains, n_hidden)), dim=1)
         self.register_buffer("state", state)
         self.register_buffer("condition", torch.randn(n_chains, spec.n_conditions))
+        self.register_buffer("n_pushed", torch.zeros((), dtype=torch.int64))
+        self._taken: Tensor | None = None
         if n_rungs > 1:
             self.register_buffer("ladder", torch.linspace(0, 1, n_rungs, dtype=torch.float64))
             self.register_buffer("swap_rates", torch.full((n_rungs - 1,), 0.5).double())
@@ -60,22 +63,30 @@ class PersistentChains(nn.Module):
     def oldest(self, condition: Tensor, *, rng: Random) -> Tensor:
         """States to go on from in training, shape (n_events, [n_rungs,] n_features).
 
-        No chain is taken twice (unless there are more events than chains), so that none dies
-        out. With conditions, chains and events are paired by their rank along a random direction
-        of condition space: exact for one condition, and for classes up to their counts.
+        Without conditions, those that have waited longest. With conditions, each event takes a
+        chain that was last run at nearly its own, and no other event takes the same one: a chain
+        that changes its condition is out of equilibrium for a while, which shows in what is
+        learned of the condition. Several conditions count by a random direction through them.
         """
-        n_events = len(condition)
-        index = torch.arange(n_events, device=self.state.device) % len(self.state)
-        if condition.shape[1] == 0:
-            return self.state[index]
+        n_chains, n_events = len(self.state), len(condition)
+        index = torch.arange(n_events, device=self.state.device)
+        if condition.shape[1] == 0 or n_events > n_chains:
+            self._taken = (index + self.n_pushed) % n_chains
+            return self.state[self._taken]
+        if not self.n_pushed:
+            rows = torch.arange(n_chains, device=self.state.device) % n_events
+            self.condition.copy_(condition[rows])
         direction = rng.normal(*condition.shape)[0]
-        # equal conditions are paired at random
-        jitter = 1e-3 * rng.normal(n_events)
-        chains = (self.condition[index] @ direction + jitter).argsort()
-        events = (condition @ direction).argsort()
-        return torch.empty_like(self.state[index]).index_copy_(
-            0, events, self.state[index[chains]]
-        )
+        # in random order where conditions are equal
+        jitter = 1e-3 * rng.uniform(n_chains)
+        along, order = (self.condition @ direction + jitter).sort()
+        wanted, events = (condition @ direction).sort()
+        # the place of each event among the chains, then moved up where it is taken, and down
+        # where the chains come to their end
+        places = torch.searchsorted(along, wanted) - index
+        places = (places.cummax(0).values + index).clamp(max=n_chains - n_events + index)
+        self._taken = torch.empty_like(index).index_copy_(0, events, order[places])
+        return self.state[self._taken]
 
     def draw(self, n_events: int, condition: Tensor, *, rng: Random) -> Tensor:
         """Start states of a sample; row i depends on row i of the draws and on ``condition[i]``.
@@ -94,7 +105,12 @@ class PersistentChains(nn.Module):
         return self.condition[torch.arange(n_events, device=self.state.device) % len(self.state)]
 
     def push(self, state: Tensor, condition: Tensor) -> None:
-        """Store chains that were moved; they become the youngest and the oldest drop out."""
-        n_chains = len(self.state)
-        self.state = torch.cat((self.state, state.detach()))[-n_chains:]
-        self.condition = torch.cat((self.condition, condition))[-n_chains:]
+        """Store the chains that were taken last, after their moves; or others in their turn."""
+        index = self._taken
+        if index is None or len(index) != len(state):
+            rows = torch.arange(len(state), device=self.state.device)
+            index = (rows + self.n_pushed) % len(self.state)
+        self.state.index_copy_(0, index, state.detach())
+        self.condition.index_copy_(0, index, condition)
+        self.n_pushed.add_(len(state))
+        self._taken = None

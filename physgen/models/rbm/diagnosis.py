@@ -42,7 +42,10 @@ def diagnose(
     couplings = model.parameters_at(given[:1]).couplings
     directions, values, _ = torch.linalg.svd(couplings, full_matrices=False)
     numbers |= {f"singular_value_{i + 1}": float(s) for i, s in enumerate(values[:_N_SINGULAR])}
-    mixing = _mixing(model, chains[:_N_CHAINS], given[:_N_CHAINS], directions[:, 0], rng)
+    # at one condition: chains of different ones do not agree, and need not
+    one = given[:1].expand(_N_CHAINS, -1)
+    start = model.chains.draw(_N_CHAINS, one, rng=rng)
+    mixing = _mixing(model, start, one, directions[:, 0], rng)
     return numbers | mixing, _warnings(model, mixing)
 
 
