@@ -8,7 +8,6 @@ and loaded. On disk it is a folder: ``surrogate.json`` says everything in words 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from physgen import densities, storage
+from physgen import blocks, densities, fitting, storage
 from physgen.conditions import TrainedConditions, in_words, range_of
 from physgen.estimates import Estimate
 from physgen.events import Events, require_events
@@ -27,21 +26,22 @@ from physgen.models.base import (
     HasLogProb,
     HasLogZ,
     ModelSettings,
-    TensorSpec,
 )
 from physgen.models.checks import whole_number
 from physgen.preprocessing import Preprocessor
-from physgen.random import PhiloxRandom, Rng, as_generator, as_seed, seeded_layers
-from physgen.schema import Schema, SchemaError
-from physgen.training import History, Progress, TrainingConfig, threads, train
+from physgen.random import PhiloxRandom, Rng, as_generator, as_seed
+from physgen.schema import Schema
+from physgen.training import (
+    History,
+    Progress,
+    TrainingConfig,
+    TrainingError,
+    threads,
+    train,
+)
 from physgen.transforms import Array, Transform
 
 __all__ = ["Simulator", "Surrogate"]
-
-# Events are always made in whole blocks, aligned to the event number: a matrix product of another
-# height may round differently, and event i must not depend on how many are asked for.
-BLOCK_CPU = 256
-BLOCK_CUDA = 16_384
 
 
 class Simulator(Protocol):
@@ -149,37 +149,47 @@ class Surrogate:
         ------
         SchemaError, ValueError
             If the events or the fields do not serve; the message says why and what to do.
+        TrainingError
+            If the training diverges again and again; ``error.surrogate`` is then the surrogate of
+            the last good state.
         """
-        config = _with_budget(training or TrainingConfig(), epochs, steps, budget)
+        config = fitting.with_budget(training or TrainingConfig(), epochs, steps, budget)
         require_events("what a surrogate learns from", events)
-        events = _training_events(events, fields, conditions)
+        events = fitting.training_events(events, fields, conditions)
         seed = as_seed(rng)
-        preprocessor = Preprocessor.fit(events, transforms)
+        chosen = fitting.one_hot_columns(events, model) | dict(transforms or {})
+        preprocessor = Preprocessor.fit(events, chosen)
         noise = PhiloxRandom(seed, torch.arange(len(events)), stream=1)
         x, condition = preprocessor.forward(events, rng=noise)
-        module, settings = _build(model, preprocessor.spec, seed)
+        module, settings = fitting.build(model, preprocessor.spec, seed)
         weight = None
         if events.schema.weight is not None:
             weight = torch.from_numpy(events.weights)
-        history = train(
-            module, x, condition, weight=weight, config=config,
-            rng=as_generator(seed), progress=progress,
-        )  # fmt: skip
-        return cls(
-            preprocessor=preprocessor,
-            model=module,
-            settings=settings,
-            ranges={n: range_of(events[n]) for n in events.schema.with_role("condition")},
-            mean_weight=float(events.weights.mean()),
-            history=history,
-            info={
-                "n_events": len(events),
-                "events_sha256": events.sha256(),
-                "seed": seed,
-                "training": dataclasses.asdict(config),
-                "versions": storage.versions(),
-            },
-        )
+        info = {
+            "n_events": len(events),
+            "events_sha256": events.sha256(),
+            "seed": seed,
+            "training": dataclasses.asdict(config),
+            "versions": storage.versions(),
+        }
+
+        def surrogate(history: History) -> Surrogate:
+            ranges = {n: range_of(events[n]) for n in events.schema.with_role("condition")}
+            return cls(
+                preprocessor=preprocessor, model=module, settings=settings, ranges=ranges,
+                mean_weight=float(events.weights.mean()), history=history, info=info,
+            )  # fmt: skip
+
+        try:
+            history = train(
+                module, x, condition, weight=weight, config=config,
+                rng=as_generator(seed), progress=progress,
+            )  # fmt: skip
+        except TrainingError as error:
+            if error.history is not None:
+                error.surrogate = surrogate(error.history)
+            raise
+        return surrogate(history)
 
     def __call__(
         self,
@@ -221,13 +231,16 @@ class Surrogate:
         TypeError
             If the model's ``sample`` does not take such an argument.
         """
-        self._check_effort(effort)
+        blocks.check_effort(self.model, effort)
         n_events = whole_number("n_events", n_events, 1)
         first_event = whole_number("first_event", first_event, 0)
         given, outside = self.conditions.check(n_events, conditions, extrapolate=extrapolate)
         seed = as_seed(rng)
         with threads(1):  # as in training; and sums over more threads could round differently
-            x = self._sample(n_events, given, seed, first_event, effort)
+            x = blocks.sample_in_blocks(
+                self.model, self.preprocessor, n_events, given,
+                seed=seed, first=first_event, effort=effort,
+            )  # fmt: skip
         return self._events(x, given, outside)
 
     def _events(self, x: Tensor, given: dict[str, Array], outside: Iterable[str]) -> Events:
@@ -241,53 +254,6 @@ class Surrogate:
             said["extrapolated"] = ", ".join(outside)
         schema = dataclasses.replace(self.schema, conventions=said)
         return Events(schema, {name: columns[name] for name in schema.names})
-
-    def _check_effort(self, effort: Mapping[str, Any]) -> None:
-        taken = inspect.signature(self.model.sample).parameters  # type: ignore[arg-type]  # nn.Module hides methods
-        known = [name for name in taken if name not in ("n_events", "condition", "rng")]
-        for name in effort:
-            if name not in known:
-                raise TypeError(
-                    f"{type(self.model).__name__} does not know how to sample with {name!r} (it "
-                    f"takes: {', '.join(known) or 'nothing besides conditions and rng'})"
-                )
-
-    def _sample(
-        self, n_events: int, given: dict[str, Array], seed: int, first: int, effort: dict[str, Any]
-    ) -> Tensor:
-        device = next(self.model.parameters()).device
-        block = BLOCK_CUDA if device.type == "cuda" else BLOCK_CPU
-        parts = []
-        for start in range(first - first % block, first + n_events, block):
-            # rows before the first and after the last event are made and thrown away
-            rows = np.clip(np.arange(start, start + block) - first, 0, n_events - 1)
-            numbers = torch.arange(start, start + block, device=device)
-            condition = self.preprocessor.condition(
-                {name: values[rows] for name, values in given.items()},
-                block,
-                rng=PhiloxRandom(seed, numbers, stream=1),
-            ).to(device)
-            x = self.model.sample(block, condition, rng=PhiloxRandom(seed, numbers), **effort)  # type: ignore[operator]  # nn.Module hides methods
-            low, high = max(first - start, 0), min(first + n_events - start, block)
-            parts.append(x[low:high].cpu())
-        return self._checked(torch.cat(parts), n_events)
-
-    def _checked(self, x: Tensor, n_events: int) -> Tensor:
-        kind = type(self.model).__name__
-        wanted = (n_events, self.preprocessor.spec.n_features)
-        if tuple(x.shape) != wanted:
-            raise RuntimeError(
-                f"{kind}.sample gives a tensor of shape {tuple(x.shape)} for these events, and "
-                f"(events, features) are {wanted}"
-            )
-        bad = (~torch.isfinite(x)).any(dim=1).nonzero()[:, 0]
-        if len(bad):
-            raise RuntimeError(
-                f"{kind} made NaN or infinite numbers for {len(bad)} of "
-                f"{n_events} events (first: {', '.join(map(str, bad[:5].tolist()))}); train again "
-                "with a lower learning rate, or keep the conditions inside the trained range"
-            )
-        return x
 
     @torch.no_grad()
     def log_prob(self, events: Events | Mapping[str, Any]) -> Array:
@@ -409,7 +375,7 @@ class Surrogate:
             filled = self.model.complete(x, features, condition, rng=drawn, **effort)
         source = events.to_dict() if isinstance(events, Events) else events
         given = {n: np.asarray(source[n]) for n in self.schema.with_role("condition")}
-        made = self._events(self._checked(filled.cpu(), len(x)), given, ())
+        made = self._events(blocks.checked(self.model, filled.cpu(), tuple(x.shape)), given, ())
         kept = {n: np.where(mask, source[n], made[n]) for n, mask in masks.items()}
         return Events(made.schema, made.to_dict() | kept)
 
@@ -491,7 +457,9 @@ class Surrogate:
             schema = Schema.from_dict(stored["schema"])
             preprocessor = Preprocessor.from_dict(stored["preprocessor"], schema)
             settings = storage.settings_from_dict(stored["model"], model)
-            module = model if settings is None else _build(settings, preprocessor.spec, 0)[0]
+            module = (
+                model if settings is None else fitting.build(settings, preprocessor.spec, 0)[0]
+            )
             if module is None:
                 raise ValueError("no module")
             module.load_state_dict(tensors)
@@ -511,54 +479,3 @@ class Surrogate:
         given = f" given {', '.join(conditions)}" if conditions else ""
         made = [n for n in self.schema.names if n not in conditions]
         return f"Surrogate({kind}: {', '.join(made)}{given})"
-
-
-def _with_budget(
-    config: TrainingConfig, epochs: float | None, steps: int | None, budget: str | float | None
-) -> TrainingConfig:
-    given = {"epochs": epochs, "steps": steps, "budget": budget}
-    if all(value is None for value in given.values()):
-        return config if config.has_budget else dataclasses.replace(config, steps=5000)
-    return dataclasses.replace(config, **given)  # type: ignore[arg-type]  # the three are as declared
-
-
-def _training_events(
-    events: Events, fields: Iterable[str] | None, conditions: Iterable[str] | None
-) -> Events:
-    if isinstance(conditions, str) or isinstance(fields, str):
-        raise TypeError("fields and conditions are lists of names, e.g. conditions=['njet']")
-    schema = events.schema.with_roles(conditions=conditions)
-    events = events.replace_schema(schema)
-    if fields is not None:
-        always = (*schema.with_role("condition"), *schema.with_role("weight"))
-        kept = schema.select({*fields, *always}).names
-        if not kept:
-            raise SchemaError("fields= names no column; leave it out to use all")
-        events = events[[n for n in schema.names if n in kept]]
-    for name in schema.with_role("condition"):
-        if schema[name].jagged or schema[name].shape:
-            raise SchemaError(f"the condition {name!r} must be one number per event")
-    if len(events) < 10:
-        raise SchemaError(f"{len(events)} events are too few to learn from; give at least 10")
-    events.check_finite()
-    events.check_allowed()
-    return events
-
-
-def _build(
-    model: ModelSettings | nn.Module, spec: TensorSpec, seed: int
-) -> tuple[nn.Module, ModelSettings | None]:
-    if isinstance(model, nn.Module):
-        for method in ("loss", "sample"):
-            if not callable(getattr(model, method, None)):
-                raise TypeError(
-                    f"{type(model).__name__} has no method {method!r}; a model of your own needs "
-                    "loss(x, condition, *, player, rng) and sample(n_events, condition, *, rng)"
-                )
-        return model, None
-    if isinstance(model, type) or not hasattr(model, "build"):
-        raise TypeError(
-            f"model must be settings such as pg.Diffusion() or an nn.Module, got {model!r}"
-        )
-    with seeded_layers(seed):
-        return model.build(spec), model

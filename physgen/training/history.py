@@ -19,7 +19,11 @@ class TrainingError(RuntimeError):
     history : History or None
         What was seen up to the last good state, whose weights the model holds; None where the
         training never began.
+    surrogate : Surrogate or None
+        The surrogate of that state, where ``Surrogate.fit`` was training one.
     """
+
+    surrogate: Any = None
 
     def __init__(self, message: str, history: History | None = None) -> None:
         super().__init__(message)

@@ -1,0 +1,81 @@
+"""Events from a model in aligned blocks, so that none depends on how many are asked for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from physgen.preprocessing import Preprocessor
+from physgen.random import PhiloxRandom
+from physgen.transforms import Array
+
+__all__ = ["check_effort", "checked", "sample_in_blocks"]
+
+# Events are always made in whole blocks, aligned to the event number: a matrix product of another
+# height may round differently, and event i must not depend on how many are asked for.
+BLOCK_CPU = 256
+BLOCK_CUDA = 16_384
+
+
+def check_effort(model: nn.Module, effort: Mapping[str, Any]) -> None:
+    """Refuse arguments that the model's ``sample`` does not take."""
+    taken = inspect.signature(model.sample).parameters  # type: ignore[arg-type]  # nn.Module hides methods
+    known = [name for name in taken if name not in ("n_events", "condition", "rng")]
+    for name in effort:
+        if name not in known:
+            raise TypeError(
+                f"{type(model).__name__} does not know how to sample with {name!r} (it "
+                f"takes: {', '.join(known) or 'nothing besides conditions and rng'})"
+            )
+
+
+def sample_in_blocks(
+    model: nn.Module,
+    preprocessor: Preprocessor,
+    n_events: int,
+    given: Mapping[str, Array],
+    *,
+    seed: int,
+    first: int,
+    effort: Mapping[str, Any],
+) -> Tensor:
+    """Events ``first`` to ``first + n_events`` of a seed, of shape (n_events, n_features)."""
+    device = next(model.parameters()).device
+    block = BLOCK_CUDA if device.type == "cuda" else BLOCK_CPU
+    parts = []
+    for start in range(first - first % block, first + n_events, block):
+        # rows before the first and after the last event are made and thrown away
+        rows = np.clip(np.arange(start, start + block) - first, 0, n_events - 1)
+        numbers = torch.arange(start, start + block, device=device)
+        condition = preprocessor.condition(
+            {name: values[rows] for name, values in given.items()},
+            block,
+            rng=PhiloxRandom(seed, numbers, stream=1),
+        ).to(device)
+        x = model.sample(block, condition, rng=PhiloxRandom(seed, numbers), **effort)  # type: ignore[operator]  # nn.Module hides methods
+        low, high = max(first - start, 0), min(first + n_events - start, block)
+        parts.append(x[low:high].cpu())
+    return checked(model, torch.cat(parts), (n_events, preprocessor.spec.n_features))
+
+
+def checked(model: nn.Module, x: Tensor, wanted: tuple[int, ...]) -> Tensor:
+    """The events, if they have the shape that was wanted and are finite."""
+    kind, n_events = type(model).__name__, wanted[0]
+    if tuple(x.shape) != wanted:
+        raise RuntimeError(
+            f"{kind}.sample gives a tensor of shape {tuple(x.shape)} for these events, and "
+            f"(events, features) are {wanted}"
+        )
+    bad = (~torch.isfinite(x)).any(dim=1).nonzero()[:, 0]
+    if len(bad):
+        raise RuntimeError(
+            f"{kind} made NaN or infinite numbers for {len(bad)} of "
+            f"{n_events} events (first: {', '.join(map(str, bad[:5].tolist()))}); train again "
+            "with a lower learning rate, or keep the conditions inside the trained range"
+        )
+    return x

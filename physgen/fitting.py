@@ -1,0 +1,95 @@
+"""From events and settings to what a training needs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+from torch import nn
+
+from physgen.events import Events
+from physgen.models import RBM
+from physgen.models.base import ModelSettings, TensorSpec
+from physgen.random import seeded_layers
+from physgen.schema import SchemaError
+from physgen.training import TrainingConfig
+from physgen.transforms import OneHot, Transform
+
+__all__ = ["build", "one_hot_columns", "training_events", "with_budget"]
+
+# an array of integers of more values than these is a picture, not one of categories
+_MAX_CATEGORIES = 12
+
+
+def one_hot_columns(events: Events, model: ModelSettings | nn.Module) -> dict[str, Transform]:
+    """Transforms for a model with categorical units: one-hot for Potts spins and the like.
+
+    These are columns of 3 to 12 allowed values, and arrays of integers that hold as many.
+    """
+    chosen: dict[str, Transform] = {}
+    if not isinstance(model, RBM):
+        return chosen
+    for f in events.schema:
+        if f.role in ("condition", "weight") or f.jagged:
+            continue
+        values = f.allowed
+        if values is None and f.shape and np.dtype(f.dtype).kind in "iu":
+            values = tuple(np.unique(events[f.name]).tolist())
+        if values is not None and 3 <= len(values) <= _MAX_CATEGORIES:
+            chosen[f.name] = OneHot(tuple(float(v) for v in values))
+    return chosen
+
+
+def with_budget(
+    config: TrainingConfig, epochs: float | None, steps: int | None, budget: str | float | None
+) -> TrainingConfig:
+    """The settings with the budget that was given beside them, or a default one."""
+    given = {"epochs": epochs, "steps": steps, "budget": budget}
+    if all(value is None for value in given.values()):
+        return config if config.has_budget else dataclasses.replace(config, steps=5000)
+    return dataclasses.replace(config, **given)  # type: ignore[arg-type]  # the three are as declared
+
+
+def training_events(
+    events: Events, fields: Iterable[str] | None, conditions: Iterable[str] | None
+) -> Events:
+    """The columns that are learned from, checked, with the roles that the caller gives."""
+    if isinstance(conditions, str) or isinstance(fields, str):
+        raise TypeError("fields and conditions are lists of names, e.g. conditions=['njet']")
+    schema = events.schema.with_roles(conditions=conditions)
+    events = events.replace_schema(schema)
+    if fields is not None:
+        always = (*schema.with_role("condition"), *schema.with_role("weight"))
+        kept = schema.select({*fields, *always}).names
+        if not kept:
+            raise SchemaError("fields= names no column; leave it out to use all")
+        events = events[[n for n in schema.names if n in kept]]
+    for name in schema.with_role("condition"):
+        if schema[name].jagged or schema[name].shape:
+            raise SchemaError(f"the condition {name!r} must be one number per event")
+    if len(events) < 10:
+        raise SchemaError(f"{len(events)} events are too few to learn from; give at least 10")
+    events.check_finite()
+    events.check_allowed()
+    return events
+
+
+def build(
+    model: ModelSettings | nn.Module, spec: TensorSpec, seed: int
+) -> tuple[nn.Module, ModelSettings | None]:
+    """The module, with initial weights of this seed, and its settings if it has some."""
+    if isinstance(model, nn.Module):
+        for method in ("loss", "sample"):
+            if not callable(getattr(model, method, None)):
+                raise TypeError(
+                    f"{type(model).__name__} has no method {method!r}; a model of your own needs "
+                    "loss(x, condition, *, player, rng) and sample(n_events, condition, *, rng)"
+                )
+        return model, None
+    if isinstance(model, type) or not hasattr(model, "build"):
+        raise TypeError(
+            f"model must be settings such as pg.Diffusion() or an nn.Module, got {model!r}"
+        )
+    with seeded_layers(seed):
+        return model.build(spec), model
