@@ -471,8 +471,8 @@ class RBMModel(GenerativeModel):
             units with the means of the data, "trajectory" by way of the machines that the
             training passed; both are too low on average, by half their squared error.
             "reverse ais" and "reverse trajectory" go back from samples of the machine and are too
-            high, if the samples are good. "automatic" is "exact" up to 16 units, else
-            "trajectory", or "ais" where there are no snapshots.
+            high, if the samples are good. "automatic" is "exact" up to 16 units, else that one of
+            "ais" and "trajectory" of which more chains count.
         n_chains, n_betas : int, default 1000
             Of the annealing.
         rng : int or torch.Generator, default 0

@@ -81,11 +81,12 @@ def log_z(
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
     given = _one_condition(model, condition)
-    if method == "automatic":
-        method = _chosen(model)
-    if method == "exact":
+    if method == "exact" or (method == "automatic" and _is_quick(model)):
         return LogPartition(float(enumerated(model, given)), 0.0, "exact", math.inf)
-    return _annealed(model, given, method, n_chains, n_betas, as_seed(rng))
+    seed = as_seed(rng)
+    ways = _ways(model) if method == "automatic" else (method,)
+    found = [_annealed(model, given, way, n_chains, n_betas, seed) for way in ways]
+    return max(found, key=lambda one: one.effective_sample_size)
 
 
 def of_each(model: RBMModel, condition: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ def of_each(model: RBMModel, condition: Tensor) -> Tensor:
     if not model.spec.n_conditions:
         return _of_one(model, condition[:1]).expand(len(condition))
     distinct, index = torch.unique(condition, dim=0, return_inverse=True)
-    if len(distinct) > _MAX_CONDITIONS and _chosen(model) != "exact":
+    if len(distinct) > _MAX_CONDITIONS and not _is_quick(model):
         raise ValueError(
             f"log_prob of events under {len(distinct)} different conditions needs as many "
             f"annealings; give events of at most {_MAX_CONDITIONS} conditions at a time"
@@ -102,7 +103,7 @@ def of_each(model: RBMModel, condition: Tensor) -> Tensor:
 
 
 def _of_one(model: RBMModel, condition: Tensor) -> Tensor:
-    if _chosen(model) == "exact":
+    if _is_quick(model):
         return enumerated(model, condition)[None]
     return condition.new_full((1,), model.known_log_z(condition).value)
 
@@ -145,10 +146,12 @@ def _smaller_layer(model: RBMModel) -> tuple[int, bool]:
     return n_hidden, True
 
 
-def _chosen(model: RBMModel) -> Method:
-    if _smaller_layer(model)[0] <= _QUICK:
-        return "exact"
-    return "trajectory" if len(model.snapshots.taken()) else "ais"
+def _is_quick(model: RBMModel) -> bool:
+    return _smaller_layer(model)[0] <= _QUICK
+
+
+def _ways(model: RBMModel) -> tuple[Method, ...]:
+    return ("ais", "trajectory") if len(model.snapshots.taken()) else ("ais",)
 
 
 def _annealed(
