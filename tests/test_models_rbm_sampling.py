@@ -170,7 +170,7 @@ def test_chains_that_go_on_from_hidden_units_have_the_law():
     """A persistent chain with its hidden units, as PCD moves it in training."""
     model = machine(ALL_KINDS, seed=5)
     joint, n = JointLaw(model), 60_000
-    v, h = joint.draw(n)
+    _, h = joint.draw(n)
     p, rng = model.parameters_at(nothing(1)), stepping(n)
     moved = p.gibbs(p.draw_visible(h, rng), 2, rng)
     after = p.layers.hidden.draw(p.hidden_field(p.values(moved)), rng)
@@ -343,7 +343,7 @@ def test_an_unknown_sampler_or_no_steps_are_refused():
 
 
 def test_flip_symmetry_of_law_and_sample():
-    """Chains in one well, from which block Gibbs does not come out: the sign is fair all the same."""
+    """The sign is fair although the chains are in one well and block Gibbs does not leave it."""
     model, states, n = ring(6, 2.5, flip_symmetric=True, hidden="ising"), spin_states(6), 20_000
     assert {name for name, _ in model.named_parameters()} == {"couplings"}
     torch.testing.assert_close(
@@ -395,7 +395,7 @@ def test_couplings_are_a_filter_at_every_site(shape, filter_size):
     for x, f, y in itertools.product(sites, range(2), sites):
         apart = tuple((a - b) % side for a, b, side in zip(x, y, shape, strict=True))
         assert w[(*x, f, *y)] == w[(*apart, f, *origin)]
-        near = all(min(d, side - d) <= filter_size // 2 for d, side in zip(apart, shape))
+        near = all(min(d, side - d) <= filter_size // 2 for d, side in zip(apart, shape, strict=True))
         assert bool(w[(*x, f, *y)] != 0) == (near or filter_size == 0)
 
 
