@@ -195,7 +195,9 @@ class EBMModel(GenerativeModel):
         ----------
         Liu, Qi, Meng and Fu, Phys. Rev. B 95 (2017) 041101 (a learned energy proposes).
         """
-        chosen = fitting_kernel(kernel, self.spec, default=self.kernel)
+        chosen = self.kernel
+        if kernel is not None:
+            chosen = fitting_kernel(kernel, self.spec, default=self.kernel)
         if isinstance(chosen, mcmc.Blocks):
             raise ValueError(
                 f"moves of an EBM need features of one kind, but {self.spec.n_binary} of the "
