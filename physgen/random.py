@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import math
 import operator
-from collections.abc import Iterator
-from typing import Protocol, SupportsIndex
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, Protocol, SupportsIndex
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = [
@@ -37,6 +39,10 @@ _MASK = 0xFFFFFFFF
 # multipliers and Weyl constants of Philox4x32 (Salmon et al., SC'11, doi:10.1145/2063384.2063405)
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
+
+# blocks of four words that torch makes on a CPU while numba is imported, and during the overhead
+# of one draw
+_WORTH_NUMBA, _OVERHEAD = 1 << 21, 1 << 12
 
 
 class Random(Protocol):
@@ -89,6 +95,56 @@ def philox(counter: Tensor, key: tuple[int, int]) -> Tensor:
     return torch.stack((c0, c1, c2, c3))
 
 
+@cache
+def _compiled() -> Callable[..., None]:
+    """Compile the draws of a CPU: the words of :func:`philox`, in one pass over the numbers."""
+    from numba import njit  # takes longer to import than small draws to make
+
+    low, half = np.uint64(_MASK), np.uint64(32)
+    m0, m1, w0, w1 = (np.uint64(constant) for constant in (_M0, _M1, _W0, _W1))
+    n_lanes = 32
+
+    @njit(nogil=True, cache=True)
+    def fill(
+        events: Any, first: Any, stream: Any, k0: Any, k1: Any, drop: Any, unit: Any, out: Any
+    ) -> None:
+        n_blocks, flat = out.shape[1], out.reshape(-1)
+        counters = np.empty((3, n_lanes), dtype=np.uint64)
+        numbers = np.empty((4, n_lanes), dtype=out.dtype)
+        row, block, n = 0, 0, out.shape[0] * n_blocks
+        for start in range(0, n, n_lanes):
+            width = min(n_lanes, n - start)
+            for i in range(width):
+                event = np.uint64(events[row])
+                counters[0, i], counters[1, i] = event & low, event >> half
+                counters[2, i] = first + np.uint64(block)
+                block += 1
+                if block == n_blocks:
+                    row, block = row + 1, 0
+            # always all lanes: a loop of fixed length without branches becomes vectors
+            for i in range(n_lanes):
+                c0, c1, c2, c3 = counters[0, i], counters[1, i], counters[2, i], stream
+                a, b = k0, k1
+                for _ in range(10):
+                    p0, p1 = c0 * m0, c2 * m1
+                    c0, c1, c2, c3 = (
+                        (p1 >> half) ^ c1 ^ a,
+                        p1 & low,
+                        (p0 >> half) ^ c3 ^ b,
+                        p0 & low,
+                    )
+                    a, b = (a + w0) & low, (b + w1) & low
+                numbers[0, i] = (np.uint32(c0 >> drop) + 0.5) * unit
+                numbers[1, i] = (np.uint32(c1 >> drop) + 0.5) * unit
+                numbers[2, i] = (np.uint32(c2 >> drop) + 0.5) * unit
+                numbers[3, i] = (np.uint32(c3 >> drop) + 0.5) * unit
+            for i in range(width):
+                for j in range(4):
+                    flat[4 * (start + i) + j] = numbers[j, i]
+
+    return fill
+
+
 class PhiloxRandom:
     """Draws of a block of events, each a function of (seed, event, draw) alone.
 
@@ -114,7 +170,7 @@ class PhiloxRandom:
         self._key = (seed & _MASK, seed >> 32)
         self._events = events
         self._stream = stream
-        self._n_blocks = 0
+        self._n_blocks = self._work = 0
 
     @property
     def device(self) -> torch.device:
@@ -123,39 +179,58 @@ class PhiloxRandom:
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform float32 numbers in (0, 1) with 23 random bits, of this shape."""
-        words = self._words(*shape)
-        return ((words >> 9).to(torch.float32) + 0.5) * 2.0**-23
+        u = self._blocks(shape, torch.float32, 23)
+        return u[:, : math.prod(shape[1:])].reshape(shape).contiguous()
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal float32 numbers of this shape (Box-Muller in float64; below 6.8)."""
-        words = self._words(*shape, even=True)
-        u = (words.to(torch.float64) + 0.5) * 2.0**-32
+        u = self._blocks(shape, torch.float64, 32)
         n_half = u.shape[1] // 2
-        radius = torch.sqrt(-2.0 * torch.log(u[:, :n_half].contiguous()))
-        angle = (2.0 * math.pi) * u[:, n_half:].contiguous()
-        z = torch.cat((radius * torch.cos(angle), radius * torch.sin(angle)), dim=1)
+        radius = u[:, :n_half].contiguous().log_().mul_(-2.0).sqrt_()
+        angle = u[:, n_half:].contiguous().mul_(2.0 * math.pi)
+        z = torch.cat((radius * angle.cos(), radius * angle.sin()), dim=1)
         return z[:, : math.prod(shape[1:])].to(torch.float32).reshape(shape)
 
-    def _words(self, *shape: int, even: bool = False) -> Tensor:
+    def _blocks(self, shape: tuple[int, ...], dtype: torch.dtype, n_bits: int) -> Tensor:
+        """Numbers (k + 1/2) / 2^n_bits of whole blocks, k the top bits of their words."""
         n_events = len(self._events)
         if not shape or shape[0] != n_events:
             raise ValueError(
                 f"a draw of shape {shape} was asked for {n_events} events; the first axis must be "
                 "the events"
             )
-        n_words = math.prod(shape[1:])
-        n_blocks = max(1, -(-n_words // 4))
-        block = torch.arange(self._n_blocks, self._n_blocks + n_blocks, device=self.device)
-        self._n_blocks += n_blocks
+        n_blocks = max(1, -(-math.prod(shape[1:]) // 4))
+        first, self._n_blocks = self._n_blocks, self._n_blocks + n_blocks
+        if self._is_compiled(n_events * n_blocks):
+            out = torch.empty(n_events, 4 * n_blocks, dtype=dtype)
+            self._fill(out.numpy().reshape(n_events, n_blocks, 4), first, n_bits)
+            return out
+        return ((self._words(first, n_blocks) >> (32 - n_bits)).to(dtype) + 0.5) * 2.0**-n_bits
+
+    def _is_compiled(self, n_blocks: int) -> bool:
+        """Whether numba makes this draw: if it is loaded, or after as much work as loading it."""
+        if self.device.type != "cpu":
+            return False
+        self._work += max(n_blocks, _OVERHEAD)
+        return self._work > _WORTH_NUMBA or _compiled.cache_info().currsize > 0
+
+    def _fill(self, out: NDArray[Any], first: int, n_bits: int) -> None:
+        events = np.ascontiguousarray(self._events.numpy(), dtype=np.int64)
+        numbers = (first, self._stream, *self._key, 32 - n_bits)
+        _compiled()(events, *(np.uint64(number) for number in numbers), 2.0**-n_bits, out)
+
+    def _words(self, first: int, n_blocks: int) -> Tensor:
+        """Words of the blocks from the first one on, (n_events, 4 * n_blocks)."""
+        n_events = len(self._events)
+        block = torch.arange(first, first + n_blocks, device=self.device)
         event = self._events[:, None].expand(n_events, n_blocks).reshape(-1)
         draw = block[None, :].expand(n_events, n_blocks).reshape(-1)
         stream = torch.full_like(event, self._stream)
         counter = torch.stack((event & _MASK, (event >> 32) & _MASK, draw, stream))
         words = philox(counter, self._key)
-        rows = (
+        return (
             words.reshape(4, n_events, n_blocks).permute(1, 2, 0).reshape(n_events, 4 * n_blocks)
         )
-        return rows if even else rows[:, :n_words].reshape(shape)
 
 
 class GeneratorRandom:

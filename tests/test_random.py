@@ -1,6 +1,9 @@
 """Random numbers: the published vectors, the law of the draws, and what draws hang on."""
 
 import itertools
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -53,6 +56,94 @@ def test_the_words_of_a_draw_are_those_of_its_counter():
     block = philox(torch.tensor([[17], [5], [2], [stream]]), (3, 9))
     expected = ((block[:, 0] >> 9) + 0.5) * 2.0**-23
     assert (drawn[0].double() == expected.double()).all()
+
+
+def pinned(seed, events, *, compiled, stream=0):
+    """A generator whose numbers are all made by numba, or all by torch."""
+    rng = PhiloxRandom(seed, events, stream=stream)
+    rng._is_compiled = lambda _: compiled
+    return rng
+
+
+# no event, no number, no whole block, no whole set of lanes, several sets
+SHAPES = [
+    (0, 3),
+    (5, 0),
+    (1,),
+    (1, 1),
+    (7, 9),
+    (33, 5),
+    (100, 2, 5),
+    (31, 4),
+    (1000, 3),
+    (64, 512),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("seed", "stream"), [(0, 0), (-1, 1), (2**63 + 5, 2), (2**32, 2**32 - 1), (12345, 7)]
+)
+def test_numba_and_torch_make_the_same_numbers(shape, seed, stream):
+    events = torch.randint(1 << 62, shape[:1], generator=torch.Generator().manual_seed(1))
+    events[: shape[0] // 2] %= 1000
+    runs = [pinned(seed, events, stream=stream, compiled=c) for c in (False, True)]
+    for kind in ("uniform", "normal", "uniform", "normal"):
+        by_torch, by_numba = (getattr(rng, kind)(*shape) for rng in runs)
+        assert by_torch.dtype == by_numba.dtype == torch.float32
+        assert by_torch.is_contiguous()
+        assert by_numba.is_contiguous()
+        assert torch.equal(by_torch, by_numba)
+
+
+def test_numba_takes_events_of_any_stride():
+    events = torch.arange(400)[::4]
+    drawn = [pinned(1, each, compiled=True).uniform(100, 3) for each in (events, events.clone())]
+    assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize("wrong", ["seed", "stream", "event", "block"])
+def test_a_wrong_counter_is_noticed(wrong):
+    """Control: a change of one of the four in its top bit changes every number."""
+    events = torch.arange(100)
+    rng = pinned(3, events, compiled=True)
+    other = pinned(
+        3 + (1 << 63) * (wrong == "seed"),
+        events + (1 << 62) * (wrong == "event"),
+        stream=(1 << 31) * (wrong == "stream"),
+        compiled=False,
+    )
+    if wrong == "block":
+        other.uniform(100, 1)
+    assert (rng.uniform(100, 8) != other.uniform(100, 8)).float().mean() > 0.99
+
+
+def test_threads_draw_what_one_draws():
+    def draw(first):
+        return pinned(5, torch.arange(first, first + 500), compiled=True).uniform(500, 64)
+
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(draw, range(0, 4000, 500)))
+    assert torch.equal(
+        torch.cat(parts), pinned(5, torch.arange(4000), compiled=False).uniform(4000, 64)
+    )
+
+
+WHEN_NUMBA = """
+import sys, torch
+from physgen.random import PhiloxRandom
+rng = PhiloxRandom(1, torch.arange({n}))
+for _ in range({repeats}):
+    rng.uniform({n}, 64)
+print("numba" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("n", "repeats", "loaded"), [(1000, 20, False), (20_000, 10, True)])
+def test_numba_is_imported_where_it_pays(n, repeats, loaded):
+    code = WHEN_NUMBA.format(n=n, repeats=repeats)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == [str(loaded)]
 
 
 N = 200_000
@@ -110,8 +201,11 @@ def test_the_open_interval():
     """The extreme words give numbers inside (0, 1) and a finite normal."""
 
     class Extreme(PhiloxRandom):
-        def _words(self, *shape, even=False):
-            return torch.tensor([[0, 0, 2**32 - 1, 2**32 - 1]]).expand(1, 4).reshape(1, 4)
+        def _is_compiled(self, n_blocks):
+            return False
+
+        def _words(self, first, n_blocks):
+            return torch.tensor([[0, 0, 2**32 - 1, 2**32 - 1]])
 
     rng = Extreme(0, torch.arange(1))
     u = rng.uniform(1, 4)
@@ -120,6 +214,14 @@ def test_the_open_interval():
     z = rng.normal(1, 4)
     assert torch.isfinite(z).all()
     assert z.abs().max() < 6.8
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(("event", "extreme"), [(5_617_470, 2.0**-24), (2_330_056, 1 - 2.0**-24)])
+def test_the_ends_of_the_open_interval_are_reached(event, extreme, compiled):
+    """Events of seed 0 found by search: a word of their first block has 23 bits all 0 or 1."""
+    u = pinned(0, torch.tensor([event]), compiled=compiled).uniform(1, 4)
+    assert extreme in u
 
 
 def test_the_generator_stays_in_the_open_interval():
