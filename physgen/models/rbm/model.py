@@ -64,7 +64,9 @@ class RBMModel(GenerativeModel):
         self.register_buffer("visible_mean", torch.zeros(spec.n_features))
         self.register_buffer("hidden_mean", torch.zeros(settings.n_hidden))
         self.snapshots = Snapshots(settings.n_snapshots, len(self.numbers()))
-        self._known_log_z: list[tuple[object, partition.LogPartition]] = []
+        # by condition, for the parameters that come first
+        self._known_log_z: tuple[Tensor, dict[tuple[float, ...], partition.LogPartition]]
+        self._known_log_z = torch.zeros(0), {}
         if isinstance(settings.chains, FastPCD):
             self.register_buffer("fast", torch.zeros(len(self.numbers())))
 
@@ -427,6 +429,15 @@ class RBMModel(GenerativeModel):
         """Energy of the visible units alone, which is the free energy, shape (n_events,)."""
         return self.free_energy(x, condition)
 
+    def coupling_matrix(self, condition: Tensor | None = None) -> Tensor:
+        """Couplings of every feature to every hidden unit, (n_features, n_hidden).
+
+        Symmetries are written out; with conditions, at one of shape (1, n_conditions).
+        """
+        given = self.couplings.new_zeros(1, self.spec.n_conditions)
+        p = self.parameters_at(given if condition is None else condition)
+        return (p.couplings if p.gain is None else p.couplings * p.gain).detach()
+
     def hidden_means(self, x: Tensor, condition: Tensor) -> Tensor:
         """Mean of each hidden unit given events: what the machine sees in them.
 
@@ -446,10 +457,13 @@ class RBMModel(GenerativeModel):
 
     def known_log_z(self, condition: Tensor) -> partition.LogPartition:
         """Logarithm of Z under one condition, found once for the parameters as they are."""
-        key = (condition.flatten().tolist(), [p._version for p in self.parameters()])
-        if key not in [k for k, _ in self._known_log_z]:
-            self._known_log_z = [*self._known_log_z[-63:], (key, self.log_z(condition))]
-        return next(found for k, found in self._known_log_z if k == key)
+        numbers = self.numbers().double().cpu()
+        if not torch.equal(numbers, self._known_log_z[0]):
+            self._known_log_z = numbers, {}
+        known, key = self._known_log_z[1], tuple(condition.flatten().tolist())
+        if key not in known:
+            known[key] = self.log_z(condition)
+        return known[key]
 
     def log_z(
         self,

@@ -27,7 +27,7 @@ MAX_ENUMERATED = 25
 # below this the exact sum is quicker than any estimate
 _QUICK = 16
 # unit-states per second of an enumeration, for the time that an error message names
-_RATE = 2e8
+_RATE = 1e8
 # conditions of one call for which the annealing is done anew each time
 _MAX_CONDITIONS = 64
 # states of a layer summed at once
@@ -160,6 +160,12 @@ def _annealed(
     n_chains, n_betas = whole_number("n_chains", n_chains, 2), whole_number("n_betas", n_betas, 2)
     rng = PhiloxRandom(seed, torch.arange(n_chains, device=condition.device))
     backward, by_snapshots = method.startswith("reverse"), method.endswith("trajectory")
+    if by_snapshots and not len(model.snapshots.taken()):
+        raise ValueError(
+            f"method={method!r} goes by the machines that the training passed, of which this one "
+            f"has none (n_snapshots={model.settings.n_snapshots}); use "
+            f"{method.replace('trajectory', 'ais')!r}"
+        )
     # in float64: the steps of a path are small differences of large energies
     path = model.trajectory(condition, snapshots=by_snapshots, dtype=torch.float64)
     free: Parameters = path.at(0.0)
