@@ -60,6 +60,10 @@ class TrainedConditions:
         ------
         ConditionError
             If one is missing, unknown, of the wrong length or kind, or outside the range.
+
+        Notes
+        -----
+        A condition that had one value in training need not be given.
         """
         names = self.schema.with_role("condition")
         given = dict(conditions.to_dict() if isinstance(conditions, Events) else conditions or {})
@@ -70,6 +74,8 @@ class TrainedConditions:
                 raise ConditionError(
                     no_such_field(name, names, "the conditions of this surrogate")
                 )
+        # one value in training (the beta of a file): nothing else could be meant
+        given |= {n: self.ranges[n][0] for n in names if n not in given and self._constant(n)}
         missing = [f"{n} ({in_words(self.ranges[n])})" for n in names if n not in given]
         if missing:
             raise ConditionError(
@@ -81,6 +87,10 @@ class TrainedConditions:
         for name in outside:
             self._report_outside(name, checked[name], extrapolate)
         return checked, outside
+
+    def _constant(self, name: str) -> bool:
+        low, high = self.ranges[name]
+        return low == high
 
     def _cast(self, name: str, values: Any, n_events: int) -> Array:
         array = np.asarray(values)

@@ -209,6 +209,7 @@ class Surrogate:
             How many.
         conditions : mapping of str to array or number, or Events
             For each condition ``n_events`` values in the unit of the file, or one for all events.
+            One that had a single value in training need not be given.
         rng : int or torch.Generator
             Seed. Event i depends only on (seed, i) and its conditions.
         extrapolate : bool, default False

@@ -1,0 +1,168 @@
+"""
+A Boltzmann machine that learns the critical Ising model
+========================================================
+
+A restricted Boltzmann machine learns from lattices alone, at the critical point where learning is
+hardest, and is judged by what is known exactly.
+
+On 4 x 4 spins all 65,536 states can be summed, so the distance from the truth,
+
+.. math:: \\mathrm{KL}(p \\,\\|\\, \\mathrm{RBM}) = \\sum_s p \\ln (p / p_\\mathrm{RBM}),
+
+is a number without an error at every moment of the training. On 16 x 16 the machine knows two
+symmetries: the law is the same with all spins turned over, and at every place. Its couplings are
+then a few filters. Energy and specific heat are compared with Kaufman's solution, the law of the
+energy with Beale's density of states. One core needs a minute.
+
+.. image:: /images/ising_rbm.png
+   :alt: Exact Kullback-Leibler divergence along the training, generated lattices, learned filters,
+         distribution of the energy against the exact one, and correlations
+
+.. code-block:: sh
+
+    python examples/ising_rbm.py --output docs/images/ising_rbm.png [--quick]
+"""
+
+import argparse
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+import physgen as pg
+from physgen.models import PCD
+from physgen.observables import ising_energy
+from physgen.plotting import receptive_fields
+from physgen.simulators import Ising2D
+from physgen.simulators.ising_exact import (
+    CRITICAL_BETA,
+    boltzmann,
+    energy_distribution,
+    enumerate_states,
+    spins_of_state,
+    torus,
+)
+from physgen.thermodynamics import (
+    correlation_function,
+    mean_energy,
+    plot_curve,
+    plot_lattice,
+    specific_heat,
+)
+
+BLUE, ORANGE = "#0072B2", "#E69F00"
+STYLE = {"font.size": 8.5, "axes.linewidth": 0.6, "xtick.direction": "in", "ytick.direction": "in"}
+
+
+def learn(n_side, n_events, settings, *, steps, batch_size):
+    """A machine that has seen critical lattices of one size, and these lattices."""
+    lattices = Ising2D(n_side)(n_events, {"beta": CRITICAL_BETA}, rng=1)
+    training = pg.TrainingConfig(steps=steps, batch_size=batch_size)
+    surrogate = pg.Surrogate.fit(lattices, settings, fields=["spins"], training=training, rng=1)
+    return surrogate, lattices["spins"]
+
+
+def divergence_along_training(surrogate):
+    """Exact KL(p || RBM) in nats, after each number of updates for which a machine was kept."""
+    model = surrogate.model
+    states = torch.from_numpy(spins_of_state(np.arange(2**16), (4, 4))).flatten(1).float()
+    p = torch.from_numpy(boltzmann(enumerate_states((4, 4)), CRITICAL_BETA).probabilities)
+    path = model.trajectory(torch.zeros(1, 0))
+    found = []
+    for t in range(1, len(path.points)):  # the first point is the machine of free units
+        free_energy = path.at(t).free_energy(states).double()
+        log_q = -free_energy - torch.logsumexp(-free_energy, 0)
+        found.append(float((p * (p.log() - log_q)).sum()))
+    return [*model.snapshots.updates(), "averaged"], found
+
+
+@mpl.rc_context(STYLE)
+def figure_of(updates, divergence, surrogate, truth, made):
+    figure = Figure(figsize=(8.4, 5.6), dpi=120, layout="constrained")
+    axes = figure.subplots(2, 3)
+    ax = axes[0, 0]
+    ax.loglog(np.maximum(updates[:-1], 1), divergence[:-1], "o-", ms=3, lw=1.2, color=BLUE)
+    ax.axhline(divergence[-1], color=ORANGE, lw=1.2, label=f"average: {divergence[-1]:.4f}")
+    ax.set(xlabel="update", ylabel="KL(p || RBM)  [nat]", title="4 × 4, all 65,536 states")
+    ax.legend(frameon=False)
+    for ax, spins, title in zip(
+        axes[0, 1:], (truth, made), ("simulated", "generated"), strict=True
+    ):
+        plot_lattice(ax, mosaic(spins), title=f"{title}, 16 × 16")
+    center = 16 * 8 + 8
+    filters = surrogate.model.coupling_matrix()[:, center::256]
+    receptive_fields(axes[1, 0], filters, (16, 16))
+    axes[1, 0].set_title("couplings of the hidden units at one site")
+    draw_energies(axes[1, 1], made)
+    for spins, label, color in ((truth, "simulated", BLUE), (made, "generated", ORANGE)):
+        curve = correlation_function(spins, independent=True)
+        plot_curve(axes[1, 2], curve, label=label, color=color, marker="o")
+    axes[1, 2].set(xlabel="distance r  [sites]", ylabel="correlation C(r)")
+    axes[1, 2].legend(frameon=False)
+    return figure
+
+
+def mosaic(spins):
+    """Nine lattices with gaps of up spins between them."""
+    framed = np.pad(spins[:9], ((0, 0), (1, 1), (1, 1)), constant_values=-1)
+    return framed.reshape(3, 3, 18, 18).swapaxes(1, 2).reshape(54, 54)
+
+
+def draw_energies(ax, made):
+    levels, law = energy_distribution(16, CRITICAL_BETA)
+    bins = np.arange(-514, 2, 12)
+    exact = np.histogram(levels, bins, weights=law)[0] / 12 * 256
+    ax.stairs(exact, bins / 256, color="black", lw=1.0, label="exact")
+    counts = np.histogram(ising_energy(made), bins)[0]
+    middle, scale = (bins[1:] + bins[:-1]) / 512, 256 / 12 / len(made)
+    ax.errorbar(
+        middle, counts * scale, np.sqrt(counts) * scale, fmt="o", ms=2.5, color=ORANGE,
+        label="generated",
+    )  # fmt: skip
+    ax.set(xlabel="energy per site  [J]", ylabel="density", xlim=(-2.02, -0.7))
+    ax.legend(frameon=False)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("demo/ising_rbm.png"))
+    parser.add_argument("--quick", action="store_true", help="short trainings, few lattices")
+    args = parser.parse_args(argv)
+    scale = 10 if args.quick else 1
+
+    small = pg.RBM(n_hidden=16, flip_symmetric=True, chains=PCD(n_steps=10))
+    surrogate, _ = learn(4, 50_000 // scale, small, steps=1500 // scale, batch_size=500)
+    updates, divergence = divergence_along_training(surrogate)
+    for update, kl in zip(updates, divergence, strict=True):
+        print(f"4 x 4, update {update!s:>8}: KL(p || RBM) = {kl:.4f} nat")
+    print(f"ln Z = {surrogate.log_z()}")
+
+    large = pg.RBM(
+        n_hidden=512,
+        learning_rate=0.02,
+        flip_symmetric=True,
+        translation_symmetric=True,
+        filter_size=3,
+    )
+    surrogate, truth = learn(16, 50_000 // scale, large, steps=800 // scale, batch_size=256)
+    made = surrogate(4000 // scale, rng=2, n_steps=200 // scale)["spins"]
+    energy = ising_energy(made).astype(float)
+    exact = torus(16, CRITICAL_BETA)
+    e = mean_energy(energy, 256, independent=True)
+    c = specific_heat(energy, CRITICAL_BETA, 256, independent=True)
+    for name, found, right in (
+        ("energy per site", e, exact.energy_per_site),
+        ("specific heat per site", c, exact.specific_heat_per_site),
+    ):
+        print(f"16 x 16, {name}: {found}, exact {right:.5f}, {found.pull(right):+.1f} sigma")
+    print(*surrogate.history.messages, sep="\n")
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    figure_of(updates, divergence, surrogate, truth, made).savefig(args.output)
+    print(f"figure: {args.output}")
+    return {"divergence": divergence[-1], "energy": e, "specific_heat": c}
+
+
+if __name__ == "__main__":
+    main()
