@@ -184,7 +184,7 @@ def test_no_import_goes_in_a_circle():
 
 # objects with a state of their own; everything else under np.random is the global one
 GENERATORS = {
-    f"np.random.{name}" for name in ("default_rng", "Generator", "Philox", "SeedSequence")
+    f"np.random.{name}" for name in ("default_rng", "Generator", "Philox", "SFC64", "SeedSequence")
 }
 
 

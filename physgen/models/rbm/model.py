@@ -285,7 +285,7 @@ class RBMModel(GenerativeModel):
         across = w if self.sharing.translations else w.T
         across.addr_(offset, a.expand(across.shape[1]), alpha=-1)
         across.addr_(b, mu.expand(across.shape[1]), alpha=-1)
-        a.sub_((offset @ across).sum_to_size(a.shape))
+        a.sub_(torch.mv(across.T, offset).sum_to_size(a.shape))
         b.sub_(across @ mu.expand(across.shape[1]))
 
     # ------------------------------------------------------------------ sampling
