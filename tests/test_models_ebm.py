@@ -447,7 +447,7 @@ def test_a_training_of_numbers_stays_bounded():
 
 
 def test_a_training_of_spins_stays_bounded():
-    long_training_of_spins(300, bound=30)
+    long_training_of_spins(400, bound=20)
 
 
 @pytest.mark.slow
