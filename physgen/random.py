@@ -40,9 +40,9 @@ _MASK = 0xFFFFFFFF
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 
-# blocks of four words that torch makes on a CPU while numba is imported, and during the overhead
+# blocks of four words that torch makes on a CPU while numba is loaded, and during the overhead
 # of one draw
-_WORTH_NUMBA, _OVERHEAD = 1 << 21, 1 << 12
+_WORTH_NUMBA, _OVERHEAD = 1 << 22, 1 << 12
 
 
 class Random(Protocol):

@@ -139,7 +139,7 @@ print("numba" in sys.modules)
 """
 
 
-@pytest.mark.parametrize(("n", "repeats", "loaded"), [(1000, 20, False), (20_000, 10, True)])
+@pytest.mark.parametrize(("n", "repeats", "loaded"), [(1000, 20, False), (20_000, 15, True)])
 def test_numba_is_imported_where_it_pays(n, repeats, loaded):
     code = WHEN_NUMBA.format(n=n, repeats=repeats)
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
