@@ -149,6 +149,8 @@ def sample(
     given: Given = None,
     conditions: Path | None = None,
     extrapolate: bool = False,
+    n_steps: int | None = None,
+    sampler: Literal["gibbs", "pt", "ptt"] | None = None,
     seed: Seed = 0,
 ) -> None:
     """Generate events with a trained surrogate.
@@ -167,6 +169,10 @@ def sample(
         File whose first n events give the conditions.
     extrapolate
         Accept conditions outside the trained range.
+    n_steps
+        Steps of the Markov chain to each event, of an RBM or EBM; by default its own.
+    sampler
+        Of an RBM: chains of the training, parallel tempering, or trajectory tempering.
     seed
         Event i depends only on (seed, i).
     """
@@ -177,7 +183,8 @@ def sample(
     if conditions is not None:
         table = pg.read_events(conditions, fields=list(names), stop=n_events)
         values = {**table.to_dict(), **values}
-    events = simulator(n_events, values, rng=seed, extrapolate=extrapolate)
+    effort = {k: v for k, v in {"n_steps": n_steps, "sampler": sampler}.items() if v is not None}
+    events = simulator(n_events, values, rng=seed, extrapolate=extrapolate, **effort)
     _write(output, events)
 
 

@@ -37,8 +37,10 @@ class RBM:
         Peak rate of Adam; its warm-up and decay are those of the training.
     centered : bool, default True
         Centered gradient: the couplings learn from deviations from the means of the units.
-    l1, l2 : float, default 0
-        Weights, in the loss, of the sum of absolute couplings and of half that of their squares.
+    l1 : float, default 0
+        Weight, in the loss, of the sum of the absolute couplings.
+    l2 : float, default 0
+        Weight, in the loss, of half the sum of the squared couplings.
     flip_symmetric : bool, default False
         The law does not change when all binary features change their sign (Z2 of spins without a
         field): all biases are 0, and a sample has either sign with probability 1/2.
