@@ -87,8 +87,8 @@ def test_chains_live_from_update_to_update_in_training_only():
     x, c = torch.zeros(8, 3), torch.zeros(8, 0)
     before = model.chains.state.clone()
     model.train().loss(x, c, player="ebm", rng=generator_random())
-    assert torch.equal(model.chains.state[:24], before[8:])
-    assert not torch.equal(model.chains.state[24:], before[:8])
+    assert torch.equal(model.chains.state[8:], before[8:])
+    assert not torch.equal(model.chains.state[:8], before[:8])
     kept = model.chains.state.clone()
     model.eval().loss(x, c, player="ebm", rng=generator_random())
     assert torch.equal(model.chains.state, kept)
@@ -100,7 +100,8 @@ def test_no_chain_is_lost_when_conditions_pair_them():
     condition = torch.linspace(-2, 2, 64)[:, None]
     start = chains.oldest(condition, rng=generator_random())
     assert torch.equal(start.sort(0).values, chains.state.sort(0).values)
-    # one condition: the pairing is by rank, so each event gets the chain of its own rank
+    # one condition: each event gets the chain that was run at its own
+    chains.push(start, condition)
     chains.condition = condition.flip(0)
     chains.state = 10 * condition.flip(0)
     start = chains.oldest(condition, rng=generator_random())
