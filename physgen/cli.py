@@ -183,7 +183,8 @@ def sample(
     if conditions is not None:
         table = pg.read_events(conditions, fields=list(names), stop=n_events)
         values = {**table.to_dict(), **values}
-    effort = {k: v for k, v in {"n_steps": n_steps, "sampler": sampler}.items() if v is not None}
+    chosen: dict[str, Any] = {"n_steps": n_steps, "sampler": sampler}
+    effort = {name: value for name, value in chosen.items() if value is not None}
     events = simulator(n_events, values, rng=seed, extrapolate=extrapolate, **effort)
     _write(output, events)
 

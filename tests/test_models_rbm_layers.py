@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from physgen.models import CD, PCD, RBM, TensorSpec
+from physgen.models.rbm import learning
 from physgen.models.rbm.layers import Visible
 from physgen.random import PhiloxRandom, seeded_layers
 
@@ -314,7 +315,7 @@ def test_centered_gradient_is_that_of_a_machine_of_deviations(spec, kinds):
     expected = {"couplings": gw, "visible_bias": ga - gw @ offset, "hidden_bias": gb - gw.T @ mu}
     for parameter, gradient in zip(named.values(), plain, strict=True):
         parameter.grad = gradient.clone()
-    model._center_gradients()
+    learning.center_gradients(model)
     for (name, parameter), gradient in zip(named.items(), plain, strict=True):
         torch.testing.assert_close(parameter.grad, expected.get(name, gradient))
         assert name == "log_sigma" or not torch.allclose(parameter.grad, gradient)
@@ -346,7 +347,7 @@ def test_centered_gradient_of_filters(filter_size):
     gw, ga, gb = torch.autograd.grad(contrast(w, a - to_a, b - to_b), (w, a, b))
     for parameter, gradient in zip(parameters, plain, strict=True):
         parameter.grad = gradient.clone()
-    model._center_gradients()
+    learning.center_gradients(model)
     torch.testing.assert_close(model.couplings.grad, gw)
     torch.testing.assert_close(model.visible_bias.grad, ga - (offset @ gw).sum(0, keepdim=True))
     torch.testing.assert_close(model.hidden_bias.grad, gb - 0.3 * gw.sum(1))

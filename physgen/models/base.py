@@ -22,6 +22,7 @@ __all__ = [
     "HasEnergy",
     "HasLogProb",
     "HasLogZ",
+    "LogPartition",
     "ModelSettings",
     "TensorSpec",
 ]
@@ -172,30 +173,44 @@ class HasEnergy(Protocol):
         ...
 
 
-class Partition(Protocol):
-    """Logarithm of a partition function with its error."""
+@dataclass(frozen=True)
+class LogPartition:
+    """Logarithm of a partition function, in nats, and how it was found.
 
-    @property
-    def value(self) -> float:
-        """In nats."""
-        ...
+    Parameters
+    ----------
+    value, std_error : float
+        The error is 0 for an exact value.
+    method : str
+        "exact", "ais", "trajectory", "reverse ais" or "reverse trajectory".
+    effective_sample_size : float
+        Chains of the annealing that count; below about 10 the value cannot be trusted.
 
-    @property
-    def std_error(self) -> float:
-        """Standard error; 0 for an exact value."""
-        ...
+    Examples
+    --------
+    >>> print(LogPartition(21.41249, 0.0, "exact", math.inf))
+    21.4125 (exact)
+    """
 
-    @property
-    def method(self) -> str:
-        """How it was found."""
-        ...
+    value: float
+    std_error: float
+    method: str
+    effective_sample_size: float
+
+    def __str__(self) -> str:
+        if self.std_error == 0:
+            return f"{self.value:.4f} ({self.method})"
+        return (
+            f"{self.value:.4f} ± {self.std_error:.4f} ({self.method}, "
+            f"{self.effective_sample_size:.0f} chains effective)"
+        )
 
 
 @runtime_checkable
 class HasLogZ(Protocol):
     """A model that knows its partition function, exactly or with an error."""
 
-    def log_z(self, condition: Tensor | None = None, **how: Any) -> Partition:
+    def log_z(self, condition: Tensor | None = None, **how: Any) -> LogPartition:
         """Logarithm of the partition function under one condition, (1, n_conditions)."""
         ...
 

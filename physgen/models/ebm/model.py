@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from physgen import mcmc
-from physgen.models.base import GenerativeModel, TensorSpec
+from physgen.models.base import GenerativeModel, LogPartition, TensorSpec
 from physgen.models.checks import refuse_one_hot, require_positive, whole_number
 from physgen.models.ebm.diagnosis import diagnosis
 from physgen.models.ebm.energies import ConvEnergy, MLPEnergy
@@ -27,7 +27,6 @@ from physgen.models.ebm.objectives import ContrastiveDivergence, Objective
 from physgen.models.ebm.partition import annealed_log_z
 from physgen.models.ebm.score import DenoisingScoreMatching, SlicedScoreMatching
 from physgen.models.moves import moves_on_features
-from physgen.models.rbm.partition import LogPartition
 from physgen.random import Random, Rng
 
 __all__ = ["EBM", "EBMModel"]

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from physgen import mcmc
+from physgen.models.base import LogPartition
 from physgen.models.ebm.kernels import exact
 from physgen.models.ebm.objectives import EnergyModel, Objective, noise_like
-from physgen.models.rbm.partition import LogPartition
 from physgen.random import Rng
 
 __all__ = ["annealed_log_z"]

@@ -23,9 +23,9 @@ The machine with units :math:`u, g` in {0, 1} of Hinton's guide is the same law:
 :math:`a' = 2a - 2 W 1` and :math:`b' = 2b - 2 W^T 1`.
 """
 
+from physgen.models.base import LogPartition
 from physgen.models.rbm.chains import CD, PCD, FastPCD, NegativePhase, TemperedPCD
 from physgen.models.rbm.model import RBMModel
-from physgen.models.rbm.partition import LogPartition
 from physgen.models.rbm.settings import RBM
 from physgen.models.rbm.trajectory import BlockGibbs, Trajectory
 

@@ -200,7 +200,8 @@ def _words(like: Tensor, generator: torch.Generator) -> Tensor:
     words = torch.empty(like.shape, dtype=torch.int32, device=like.device)
     if like.device.type == "cpu":
         seed = int(torch.randint(1 << 62, (), generator=generator))
-        raw = np.random.SFC64(seed).random_raw((words.numel() + 1) // 2).view(np.int32)
+        source = np.random.SFC64(seed)
+        raw = source.random_raw((words.numel() + 1) // 2).view(np.int32)
         words = torch.from_numpy(raw)[: words.numel()].view(like.shape)
     else:
         words.random_(-(2**31), 2**31, generator=generator)

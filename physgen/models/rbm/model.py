@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from physgen.mcmc import Info, SurrogateMoves
-from physgen.models.base import GenerativeModel, TensorSpec
+from physgen.models.base import GenerativeModel, LogPartition, TensorSpec
 from physgen.models.moves import moves_on_features
 from physgen.models.persistent import PersistentChains
-from physgen.models.rbm import diagnosis, partition, sampling
+from physgen.models.rbm import diagnosis, learning, partition, sampling
 from physgen.models.rbm.chains import FastPCD
 from physgen.models.rbm.layers import Hidden, Visible
 from physgen.models.rbm.parameters import Layers, Parameters
@@ -32,9 +32,6 @@ _EXPLAINED = 0.9
 
 # rate of the perceptron of the conditions, of which many numbers move one gain
 _CONDITIONER_RATE = 0.1
-
-# memory of the running means of the units, in updates
-_MEMORY = 0.99
 
 
 class RBMModel(GenerativeModel):
@@ -65,7 +62,7 @@ class RBMModel(GenerativeModel):
         self.register_buffer("hidden_mean", torch.zeros(settings.n_hidden))
         self.snapshots = Snapshots(settings.n_snapshots, len(self.numbers()))
         # by condition, for the parameters that come first
-        self._known_log_z: tuple[Tensor, dict[tuple[float, ...], partition.LogPartition]]
+        self._known_log_z: tuple[Tensor, dict[tuple[float, ...], LogPartition]]
         self._known_log_z = torch.zeros(0), {}
         if isinstance(settings.chains, FastPCD):
             self.register_buffer("fast", torch.zeros(len(self.numbers())))
@@ -191,7 +188,7 @@ class RBMModel(GenerativeModel):
             slow = rate * _CONDITIONER_RATE
             groups.append({"params": list(self.conditioner.parameters()), "lr": slow})
         optimizer = torch.optim.Adam(groups, fused=True)
-        optimizer.register_step_pre_hook(lambda *_: self._before_step())
+        optimizer.register_step_pre_hook(lambda *_: learning.before_step(self))
         return {"rbm": optimizer}
 
     def loss(self, x: Tensor, condition: Tensor, *, player: str, rng: Random) -> Tensor:
@@ -201,14 +198,14 @@ class RBMModel(GenerativeModel):
         conditions every event has its own chain; without, all events share the chains' mean.
         """
         if self.training:
-            self._before_update(x)
+            learning.before_update(self, x)
         with torch.no_grad():
             fantasy = self.settings.chains.fantasies(self, x, condition, rng=rng)
         p = self.parameters_at(condition)
         values, of_fantasy = p.values(x), p.values(fantasy)
         field, driven = p.hidden_field(values), p.hidden_field(of_fantasy)
         if self.training:
-            self._follow_means(values.detach(), field.detach())
+            learning.follow_means(self, values.detach(), field.detach())
             with torch.no_grad():
                 self.settings.chains.keep(self, fantasy, driven.detach(), condition, rng=rng)
         positive = p.free_energy_in(field, x, values)
@@ -241,52 +238,6 @@ class RBMModel(GenerativeModel):
         if self.settings.l2:
             penalty = penalty + self.settings.l2 / 2 * self.couplings.square().sum()
         return penalty
-
-    @torch.no_grad()
-    def _before_update(self, x: Tensor) -> None:
-        if self.snapshots.n_updates == 0:
-            p = self.parameters_at(x.new_zeros(1, self.spec.n_conditions))
-            self.visible_mean.copy_(p.values(x).mean(0))
-            if self.sharing.n_visible:
-                bias = self.layers.visible.field_of(self.visible_mean, p.variance)
-                self.visible_bias.copy_(self.sharing.free_visible(bias))
-        self.snapshots.count(self.numbers)
-
-    @torch.no_grad()
-    def _follow_means(self, values: Tensor, field: Tensor) -> None:
-        if self.settings.flip_symmetric:
-            return
-        self.visible_mean.lerp_(values.mean(0), 1 - _MEMORY)
-        self.hidden_mean.lerp_(self.layers.hidden.mean(field).mean(0), 1 - _MEMORY)
-
-    @torch.no_grad()
-    def _before_step(self) -> None:
-        """What the gradient is used for besides the step, and the centering."""
-        if isinstance(self.settings.chains, FastPCD):
-            gradient = torch.cat(
-                [p.grad.flatten() for p in self.parameters() if p.grad is not None]
-            )
-            self.fast.mul_(self.settings.chains.decay).sub_(self.settings.chains.rate * gradient)
-        if self.settings.centered and not self.settings.flip_symmetric:
-            self._center_gradients()
-
-    def _center_gradients(self) -> None:
-        """Gradient with respect to couplings of deviations from the means, at equal moments.
-
-        Melchior, Fischer and Wiskott, eqs. (6)-(8): with the offsets mu and lambda,
-        dW = dW - da lambda^T - mu db^T, then da = da - dW lambda and db = db - dW^T mu.
-        """
-        w, a, b = self.couplings.grad, self.visible_bias.grad, self.hidden_bias.grad
-        if w is None or a is None or b is None:
-            return
-        mu = self.sharing.free_visible(self.visible_mean)
-        offset = self.sharing.free_hidden(self.hidden_mean)
-        # the filters of a translation symmetry lie in the rows, the columns of others in columns
-        across = w if self.sharing.translations else w.T
-        across.addr_(offset, a.expand(across.shape[1]), alpha=-1)
-        across.addr_(b, mu.expand(across.shape[1]), alpha=-1)
-        a.sub_(torch.mv(across.T, offset).sum_to_size(a.shape))
-        b.sub_(across @ mu.expand(across.shape[1]))
 
     # ------------------------------------------------------------------ sampling
 
@@ -455,7 +406,7 @@ class RBMModel(GenerativeModel):
         """
         return -self.free_energy(x, condition) - partition.of_each(self, condition)
 
-    def known_log_z(self, condition: Tensor) -> partition.LogPartition:
+    def known_log_z(self, condition: Tensor) -> LogPartition:
         """Logarithm of Z under one condition, found once for the parameters as they are."""
         numbers = self.numbers().double().cpu()
         if not torch.equal(numbers, self._known_log_z[0]):
@@ -473,7 +424,7 @@ class RBMModel(GenerativeModel):
         n_chains: int = 1000,
         n_betas: int = 1000,
         rng: SupportsIndex | torch.Generator = 0,
-    ) -> partition.LogPartition:
+    ) -> LogPartition:
         """Logarithm of the partition function under one condition.
 
         Parameters

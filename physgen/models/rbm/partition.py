@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from physgen import mcmc
+from physgen.models.base import LogPartition
 from physgen.models.checks import whole_number
 from physgen.models.rbm.parameters import Parameters
 from physgen.models.rbm.sampling import spaced
@@ -18,7 +18,7 @@ from physgen.random import PhiloxRandom, Rng, as_seed
 if TYPE_CHECKING:
     from physgen.models.rbm.model import RBMModel
 
-__all__ = ["LogPartition", "Method", "log_z", "of_each"]
+__all__ = ["Method", "log_z", "of_each"]
 
 Method = Literal["automatic", "exact", "ais", "trajectory", "reverse ais", "reverse trajectory"]
 
@@ -32,39 +32,6 @@ _RATE = 1e8
 _MAX_CONDITIONS = 64
 # states of a layer summed at once
 _BLOCK = 2**14
-
-
-@dataclass(frozen=True)
-class LogPartition:
-    """Logarithm of a partition function, in nats, and how it was found.
-
-    Parameters
-    ----------
-    value, std_error : float
-        The error is 0 for an exact value.
-    method : str
-        "exact", "ais", "trajectory", "reverse ais" or "reverse trajectory".
-    effective_sample_size : float
-        Chains of the annealing that count; below about 10 the value cannot be trusted.
-
-    Examples
-    --------
-    >>> print(LogPartition(21.41249, 0.0, "exact", math.inf))
-    21.4125 (exact)
-    """
-
-    value: float
-    std_error: float
-    method: str
-    effective_sample_size: float
-
-    def __str__(self) -> str:
-        if self.std_error == 0:
-            return f"{self.value:.4f} ({self.method})"
-        return (
-            f"{self.value:.4f} ± {self.std_error:.4f} ({self.method}, "
-            f"{self.effective_sample_size:.0f} chains effective)"
-        )
 
 
 @torch.no_grad()
