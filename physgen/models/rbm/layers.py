@@ -173,7 +173,7 @@ def log_2_cosh(x: Tensor) -> Tensor:
 
 def spins(field: Tensor, rng: Random) -> Tensor:
     """Spins -1 and +1 with p(+1) = sigmoid(2 field)."""
-    return _sign(torch.sigmoid(2 * field), rng)
+    return _sign((2 * field).sigmoid_(), rng)
 
 
 def zeros_and_ones(field: Tensor, rng: Random) -> Tensor:
@@ -188,7 +188,7 @@ def _sign(p: Tensor, rng: Random) -> Tensor:
         x = p.sub_(0.5).sub_(_words(p, rng.generator), alpha=2.0**-32)
     else:
         x = p.sub_(rng.uniform(*p.shape))
-    return torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x)
+    return torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x, out=x)
 
 
 def _words(like: Tensor, generator: torch.Generator) -> Tensor:
