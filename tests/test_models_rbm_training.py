@@ -1,0 +1,440 @@
+"""How a Boltzmann machine learns, what it keeps along the way, and what it shows of itself."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import physgen as pg
+from physgen.models import CD, PCD, RBM, FastPCD, TemperedPCD, TensorSpec
+from physgen.models.rbm import diagnosis
+from physgen.models.rbm.layers import spins, zeros_and_ones
+from physgen.models.rbm.snapshots import Snapshots
+from physgen.random import GeneratorRandom, seeded_layers
+from physgen.simulators import ising_exact
+from physgen.training import TrainingConfig, train
+
+SPINS = TensorSpec(n_features=6, binary=(True,) * 6)
+WAYS = {
+    "cd": CD(n_steps=2, n_chains=256),
+    "pcd": PCD(n_steps=3, n_chains=256),
+    "fast": FastPCD(n_steps=2, n_chains=256),
+    "tempered": TemperedPCD(n_chains=256, n_rungs=4),
+}
+every_way = pytest.mark.parametrize("way", WAYS)
+
+
+def build(spec, *, seed=0, **settings):
+    with seeded_layers(seed):
+        return RBM(**settings).build(spec)
+
+
+def all_spins(n):
+    return torch.tensor(list(itertools.product((-1.0, 1.0), repeat=n)))
+
+
+def noise(seed=0):
+    return GeneratorRandom(torch.Generator().manual_seed(seed))
+
+
+def ring_law(n, coupling, field):
+    """Probabilities of spins on a ring, in the order of ``all_spins``."""
+    x = all_spins(n).double()
+    return torch.softmax(coupling * (x * x.roll(1, 1)).sum(1) + field * x.sum(1), 0)
+
+
+def drawn(law, n, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    states = all_spins(int(math.log2(len(law))))
+    return states[torch.multinomial(law, n, replacement=True, generator=generator)]
+
+
+@torch.no_grad()
+def divergence(law, model):
+    """KL(law || machine) in nats."""
+    x = all_spins(model.spec.n_features)
+    log_q = torch.log_softmax(-model.free_energy(x, torch.zeros(1, 0)).double(), 0)
+    return float((law * (law.log() - log_q)).sum())
+
+
+# ---------------------------------------------------------------------- learning
+
+
+@pytest.mark.parametrize(
+    ("way", "kind", "bar"),
+    [
+        ("cd", "ising", 0.02),
+        ("pcd", "ising", 0.012),
+        ("fast", "ising", 0.012),
+        ("tempered", "ising", 0.012),
+        ("pcd", "bernoulli", 0.02),
+    ],
+)
+def test_every_negative_phase_learns_the_law(way, kind, bar):
+    law = ring_law(6, 0.35, 0.1)
+    kinds = {"visible": kind, "hidden": kind}
+    model = build(SPINS, n_hidden=6, chains=WAYS[way], learning_rate=0.03, **kinds)
+    assert divergence(law, model) > 0.3
+    config = TrainingConfig(steps=700, batch_size=128, validation_fraction=0)
+    model.diagnose = None  # no looks, which cost more than this training
+    train(model, drawn(law, 20_000), config=config, rng=2)
+    assert divergence(law, model) < bar
+
+
+def test_learning_needs_the_negative_phase():
+    """Chains of another law, here that of free spins, lead elsewhere."""
+
+    class Free(CD):
+        def fantasies(self, model, x, condition, *, rng):
+            return torch.where(rng.uniform(*x.shape) < 0.5, -1.0, 1.0)
+
+    law = ring_law(6, 0.35, 0.1)
+    model = build(SPINS, n_hidden=6, chains=Free(n_chains=256), learning_rate=0.03)
+    config = TrainingConfig(steps=300, batch_size=256, validation_fraction=0)
+    train(model, drawn(law, 20_000), config=config, rng=2)
+    assert divergence(law, model) > 0.1
+
+
+def test_biases_start_from_the_means_of_the_data():
+    """Of real features as they are, of others as free units have them."""
+    spec = TensorSpec(n_features=2, binary=(False, True))
+    x = torch.tensor([[0.4, -1.0], [1.2, 1.0], [0.2, 1.0], [-0.6, 1.0]])
+    model = build(spec, n_hidden=3).train()
+    model.loss(x, x[:, :0], player="rbm", rng=noise())
+    expected = torch.tensor([0.3, math.atanh(0.5)])
+    torch.testing.assert_close(model.visible_bias.detach(), expected)
+    free = model.trajectory(torch.zeros(1, 0)).at(0.0)
+    torch.testing.assert_close(free.visible_bias[0], expected, atol=0.02, rtol=0)
+
+
+def test_quick_draws_of_training_have_the_law_of_each_unit():
+    field = torch.tensor([-30.0, -1.0, 0.0, 0.3, 2.0, 30.0]).expand(100_000, 6)
+    for draw, p in (
+        (spins, torch.sigmoid(2 * field[0])),
+        (zeros_and_ones, torch.sigmoid(field[0])),
+    ):
+        up = (draw(field, noise(1)) > 0.5).double()
+        pull = (up.mean(0) - p) / (p * (1 - p) / 100_000).sqrt().clamp(min=1e-9)
+        assert pull[1:-1].abs().max() < 4
+        assert (up.mean(0)[0], up.mean(0)[-1]) == (0, 1)
+        other = (p.roll(1) - up.mean(0))[2:-1]
+        assert (other.abs() > 0.05).all()
+        columns = up[:, 1:5] - up[:, 1:5].mean(0)
+        correlation = (columns.T @ columns / 100_000)[~torch.eye(4).bool()]
+        assert correlation.abs().max() < 4 * 0.25 / math.sqrt(100_000)
+
+
+def test_penalties_add_their_gradient():
+    x = drawn(ring_law(6, 0.3, 0.0), 32)
+    gradients = []
+    for settings in ({}, {"l1": 0.3}, {"l2": 0.2}):
+        model = build(SPINS, n_hidden=4, chains=PCD(n_chains=32), **settings).eval()
+        loss = model.loss(x, x[:, :0], player="rbm", rng=noise()).mean()
+        gradients.append(torch.autograd.grad(loss, model.couplings)[0])
+    w = model.couplings.detach()
+    torch.testing.assert_close(gradients[1], gradients[0] + 0.3 * w.sign())
+    torch.testing.assert_close(gradients[2], gradients[0] + 0.2 * w)
+
+
+# ---------------------------------------------------------------------- chains
+
+
+def two_wells(coupling, way, **settings):
+    """The Ising ring of strong coupling, not trained, with all chains in one well."""
+    model = build(SPINS, n_hidden=6, chains=way, **settings).train()
+    with torch.no_grad():
+        strength = math.acosh(math.exp(2 * coupling)) / 2
+        model.couplings.copy_(strength * (torch.eye(6) + torch.eye(6).roll(1, 1)))
+        model.hidden_bias.zero_()
+    model.chains.state[..., :6] = 1.0
+    if model.chains.state.shape[-1] > 6:
+        model.chains.state[..., 6:] = 1.0
+    return model
+
+
+def updates(model, n, batch=256):
+    """Updates without a step of the optimizer."""
+    x = all_spins(6)[[0, -1]].repeat(batch // 2, 1)
+    with torch.no_grad():
+        for _ in range(n):
+            model.loss(x, x[:, :0], player="rbm", rng=noise(int(model.snapshots.counter)))
+
+
+def share_up(model):
+    state = model.chains.state
+    state = state[:, -1] if state.ndim == 3 else state
+    return float((state[:, :6].sum(1) > 0).float().mean())
+
+
+def test_tempered_chains_cross_where_plain_ones_do_not():
+    tempered = two_wells(1.6, TemperedPCD(n_chains=256, n_rungs=6))
+    plain = two_wells(1.6, PCD(n_steps=1, n_chains=256))
+    for model in (tempered, plain):
+        updates(model, 150)
+    assert abs(share_up(tempered) - 0.5) < 4 * 0.5 / math.sqrt(256)
+    assert share_up(plain) > 0.8
+
+
+def test_the_ladder_ends_where_all_pairs_swap_equally_often():
+    model = two_wells(1.6, TemperedPCD(n_chains=128, n_rungs=6))
+    start = model.chains.ladder.clone()
+    assert torch.equal(start, torch.linspace(0, 1, 6, dtype=torch.float64))
+    updates(model, 95, batch=128)  # before the rungs first move
+    even = model.chains.swap_rates.clone()
+    updates(model, 500, batch=128)
+    tuned = model.chains.swap_rates
+    assert even.max() - even.min() > 0.2
+    assert tuned.max() - tuned.min() < 0.08
+    ladder = model.chains.ladder
+    assert (ladder[0], ladder[-1]) == (0, 1)
+    assert (ladder.diff() > 0).all()
+    assert not torch.allclose(ladder, start, atol=0.02)
+
+
+def test_tempered_chains_have_the_law_of_the_machine():
+    law = ring_law(6, 1.0, 0.0)
+    model = two_wells(1.0, TemperedPCD(n_chains=4000, n_rungs=4))
+    updates(model, 60, batch=4000)
+    cells = ((model.chains.state[:, -1] > 0).long() * 2 ** torch.arange(5, -1, -1)).sum(1)
+    counts, expected = torch.bincount(cells, minlength=64).double(), 4000 * law
+    rare = expected < 10
+    counts = torch.cat((counts[~rare], counts[rare].sum()[None]))
+    expected = torch.cat((expected[~rare], expected[rare].sum()[None]))
+    dof = len(counts) - 1
+    chi2 = float(((counts - expected).square() / expected).sum())
+    assert abs(chi2 - dof) < 4 * math.sqrt(2 * dof)
+    # where the chains started
+    assert float((4000 - expected[-2]) ** 2 / expected[-2]) > dof + 8 * math.sqrt(2 * dof)
+
+
+def events_of(x):
+    return pg.Events.from_dict({"spins": x.numpy().astype(np.int8).reshape(-1, 2, 3)})
+
+
+@every_way
+def test_a_saved_machine_goes_on_bit_for_bit(way, tmp_path):
+    truth = events_of(drawn(ring_law(6, 0.5, 0.0), 1000))
+    settings = RBM(n_hidden=4, chains=WAYS[way], n_steps_sample=5)
+    config = TrainingConfig(batch_size=64)
+    trained = pg.Surrogate.fit(truth, settings, steps=130, training=config, rng=3)
+    trained.save(tmp_path / "rbm")
+    loaded = pg.Surrogate.load(tmp_path / "rbm")
+    kept, found = trained.model.state_dict(), loaded.model.state_dict()
+    assert kept.keys() == found.keys()
+    assert {"chains.state", "snapshots.numbers", "snapshots.counter"} <= kept.keys()
+    assert {"tempered": "chains.ladder", "fast": "fast"}.get(way, "couplings") in kept
+    for name, tensor in kept.items():
+        assert torch.equal(tensor, found[name]), name
+    assert loaded.model.snapshots.updates() == trained.model.snapshots.updates() != []
+    assert loaded.model.snapshots.n_updates == trained.model.snapshots.n_updates == 130
+    for sampler in ("gibbs", "pt", "ptt"):
+        one, other = (s(50, rng=1, sampler=sampler, n_steps=3) for s in (trained, loaded))
+        np.testing.assert_array_equal(one["spins"], other["spins"])
+    x = drawn(ring_law(6, 0.5, 0.0), 64)
+    losses = [
+        s.model.train().loss(x, x[:, :0], player="rbm", rng=noise()).detach()
+        for s in (trained, loaded)
+    ]
+    assert torch.equal(*losses)
+    assert torch.equal(trained.model.chains.state, loaded.model.chains.state)
+
+
+# ---------------------------------------------------------------------- snapshots
+
+
+@pytest.mark.parametrize("n_max", [2, 8, 24])
+def test_snapshots_at_growing_intervals(n_max):
+    kept = Snapshots(n_max, 2)
+    for n in range(3000):
+        kept.count(lambda n=n: torch.tensor([n, -n]).float())
+        assert len(kept.taken()) <= n_max
+    taken = kept.updates()
+    assert taken[0] == 0
+    assert len(taken) >= n_max // 2
+    assert torch.equal(kept.taken(), torch.tensor([[n, -n] for n in taken]).float())
+    apart = np.diff(taken)
+    assert (np.diff(apart) >= 0).all()
+    assert taken[-1] > 3000 / 3
+    assert kept.n_updates == int(kept.counter) == 3000
+    again = Snapshots(n_max, 2)
+    again.load_state_dict(kept.state_dict())
+    assert again.updates() == taken
+    assert again.n_updates == 3000
+
+
+@pytest.mark.parametrize("n_max", [0, 1])
+def test_no_room_for_snapshots(n_max):
+    kept = Snapshots(n_max, 2)
+    for _ in range(20):
+        kept.count(lambda: pytest.fail("asked for parameters"))
+    assert (len(kept.taken()), kept.updates(), kept.n_updates) == (0, [], 20)
+
+
+def test_a_trajectory_passes_the_snapshots_of_the_training():
+    law = ring_law(6, 0.35, 0.0)
+    x = drawn(law, 2000)
+    config = TrainingConfig(steps=150, batch_size=64, validation_fraction=0)
+    model = build(SPINS, n_hidden=4, chains=WAYS["pcd"], n_snapshots=8)
+    train(model, x, config=config, rng=0)
+    n_taken = len(model.snapshots.taken())
+    path = model.trajectory(torch.zeros(1, 0))
+    assert 4 <= n_taken <= 8
+    assert path.end == n_taken + 1
+    assert torch.equal(path.points[1:-1], model.snapshots.taken())
+    assert torch.equal(path.points[-1], model.numbers())
+    assert model.trajectory(torch.zeros(1, 0), snapshots=False).end == 1
+    none = build(SPINS, n_hidden=4, chains=WAYS["pcd"], n_snapshots=0)
+    train(none, x, config=config, rng=0)
+    assert none.trajectory(torch.zeros(1, 0)).end == 1
+    # snapshots change nothing in what is learned
+    assert torch.equal(none.couplings, model.couplings)
+
+
+# ---------------------------------------------------------------------- a look
+
+
+def looked_at(model, n=200, seed=0):
+    x = drawn(ring_law(6, 0.4, 0.0), n)
+    return model.eval().diagnose(x, x[:, :0], rng=noise(seed))
+
+
+@every_way
+def test_a_look_leaves_the_machine_alone(way):
+    model = build(SPINS, n_hidden=4, chains=WAYS[way])
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    first, _ = looked_at(model)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert model.snapshots.n_updates == 0
+    again, _ = looked_at(model)
+    assert again == first
+    assert all(math.isfinite(value) for value in first.values())
+    assert {"positive_energy", "reconstruction_error", "log_likelihood", "tau"} <= first.keys()
+    config = TrainingConfig(steps=20, batch_size=64, validation_fraction=0)
+    train(model, drawn(ring_law(6, 0.4, 0.0), 500), config=config, rng=0)
+    assert looked_at(model)[0].keys() == first.keys()
+
+
+def random_machine(seed=3, **settings):
+    model = build(SPINS, n_hidden=5, **settings).double().eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(0.5 * torch.randn(p.shape, generator=torch.Generator().manual_seed(seed)))
+    return model
+
+
+@pytest.mark.parametrize("kind", ["ising", "bernoulli"])
+def test_numbers_of_a_look_against_enumeration(kind):
+    model, x = random_machine(visible=kind, hidden=kind), all_spins(6).double()
+    none = torch.zeros(64, 0).double()
+    p = model.log_prob(x, none).exp().detach()
+    index = (x > 0).long() @ 2 ** torch.arange(5, -1, -1)
+    assert torch.equal(index, torch.arange(64))
+    pseudo = torch.zeros(64).double()
+    for i in range(6):
+        flipped = p[index ^ (1 << (5 - i))]
+        pseudo += (p / (p + flipped)).log()
+    n = 20_000
+    many = x.repeat(n // 64 + 1, 1)
+    with torch.no_grad():
+        found = [
+            diagnosis.pseudo_log_likelihood(model, many, many[:, :0], noise(seed))
+            for seed in range(5)
+        ]
+    error = np.std(found, ddof=1) / math.sqrt(5)
+    assert abs(np.mean(found) - float(pseudo.mean())) < 6 * error
+    assert error < 0.02
+    with torch.no_grad():
+        model.couplings.mul_(1.3)
+        other = diagnosis.pseudo_log_likelihood(model, many, many[:, :0], noise())
+        model.couplings.div_(1.3)
+    assert abs(other - float(pseudo.mean())) > 6 * error
+    # reconstruction: the mean of each feature given the hidden means, written out
+    values = x if kind == "ising" else (x + 1) / 2
+    w, a, b = (p.detach() for p in (model.couplings, model.visible_bias, model.hidden_bias))
+    squash = torch.tanh if kind == "ising" else torch.sigmoid
+    back = squash(a + squash(b + values @ w) @ w.T)
+    back = back if kind == "ising" else 2 * back - 1
+    with torch.no_grad():
+        error = diagnosis.reconstruction_error(model, x, none)
+    assert error == pytest.approx(float((x - back).square().mean()), abs=1e-12)
+    numbers, _ = model.diagnose(x, none, rng=noise())
+    assert numbers["log_likelihood"] == pytest.approx(float(p.log().mean()), abs=1e-6)
+    assert numbers["log_likelihood_error"] == 0
+    energy = model.free_energy(x, none).mean().item()
+    assert numbers["positive_energy"] == pytest.approx(energy)
+    spectrum = torch.linalg.svdvals(w)
+    assert numbers["singular_value_1"] == pytest.approx(float(spectrum[0]))
+    assert numbers["singular_value_5"] == pytest.approx(float(spectrum[4]))
+
+
+def test_pseudo_likelihood_needs_single_binary_features():
+    spec = TensorSpec(n_features=3, binary=(True,) * 3, one_hot=((0, 3),))
+    model = build(spec, n_hidden=2)
+    x = 2 * torch.eye(3) - 1
+    assert math.isnan(diagnosis.pseudo_log_likelihood(model, x, x[:, :0], noise()))
+
+
+def test_a_look_warns_of_chains_that_do_not_mix():
+    """Two wells with chains in both: frozen at strong coupling, free at weak coupling."""
+    warned = {}
+    for coupling in (0.2, 2.5):
+        model = two_wells(coupling, PCD(n_steps=2, n_chains=256))
+        model.chains.state[::2] = -1.0
+        _, warned[coupling] = looked_at(model, n=300)
+    assert warned[0.2] == []
+    (text,) = warned[2.5]
+    assert text.startswith("the chains no longer mix: their autocorrelation time is ")
+    assert "an update makes 2 (R-hat " in text
+    assert "use chains=TemperedPCD() or more n_steps, and sample with sampler='ptt'" in text
+
+
+def test_a_look_at_a_machine_that_never_moves():
+    model = two_wells(9.0, PCD(n_steps=2, n_chains=64))
+    numbers, _ = looked_at(model)
+    assert not math.isnan(numbers["tau"])
+    assert not math.isnan(numbers["r_hat"])
+    looked_at(model, n=1)
+
+
+# ---------------------------------------------------------------------- the 4x4 Ising model
+
+BETA_C = math.log(1 + math.sqrt(2)) / 2
+
+
+def ising_law():
+    """Probabilities of the 65,536 states at the critical point, and the states."""
+    states = ising_exact.enumerate_states((4, 4))
+    law = torch.from_numpy(ising_exact.boltzmann(states, BETA_C).probabilities)
+    spins = ising_exact.spins_of_state(np.arange(2**16), (4, 4))
+    return law, torch.from_numpy(spins.reshape(-1, 16)).float()
+
+
+def ising_divergence(settings, steps, seed):
+    law, x = ising_law()
+    generator = torch.Generator().manual_seed(seed)
+    data = x[torch.multinomial(law, 100_000, replacement=True, generator=generator)]
+    spec = TensorSpec(n_features=16, binary=(True,) * 16, shape=(4, 4))
+    with seeded_layers(seed):
+        model = settings.build(spec)
+    config = TrainingConfig(steps=steps, batch_size=512, validation_fraction=0)
+    model.diagnose = None  # no looks: only the training is timed
+    train(model, data, config=config, rng=seed)
+    with torch.no_grad():
+        log_q = torch.log_softmax(-model.free_energy(x, torch.zeros(1, 0)).double(), 0)
+    return float((law * (law.log() - log_q)).sum())
+
+
+def test_the_critical_ising_model_is_learned_to_a_hundredth_of_a_nat():
+    settings = RBM(n_hidden=16, flip_symmetric=True, chains=CD(), learning_rate=0.03)
+    assert ising_divergence(settings, 1500, seed=1) <= 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("way", [PCD(), CD()], ids=["pcd", "cd"])
+def test_the_critical_ising_model_is_learned_at_every_seed(way, seed):
+    settings = RBM(n_hidden=16, flip_symmetric=True, chains=way, learning_rate=0.03)
+    assert ising_divergence(settings, 3000, seed) <= 0.005
