@@ -61,6 +61,7 @@ class Hidden:
         # tanh, from the function that is several times quicker on a CPU
         return 2 * torch.sigmoid(2 * field) - 1
 
+    @torch.no_grad()
     def draw(self, field: Tensor, rng: Random) -> Tensor:
         """Values drawn from the law of each unit."""
         if self.kind == "ising":
@@ -121,6 +122,7 @@ class Visible(nn.Module):
         distance = (x - bias).square() / (2 * variance)
         return torch.where(self.real, distance, -bias * values).sum(-1)
 
+    @torch.no_grad()
     def draw(self, field: Tensor, variance: Tensor, rng: Random) -> Tensor:
         """Features drawn from the law of each unit in its field, of the shape of ``field``."""
         if self.all_ising:
