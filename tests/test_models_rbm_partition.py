@@ -56,11 +56,16 @@ def test_annealing_agrees_with_the_exact_sum(way):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_thousand_betas_come_within_a_few_thousandths_of_a_nat(seed):
-    """20 x 10 units, 8000 chains, whose standard error is 0.003 nat."""
+    """20 x 10 units from free ones of the machine's means, as after a training."""
     model = machine(20, 10, seed=seed)
-    found = model.log_z(method="ais", n_chains=8000, n_betas=1000, rng=seed)
+    h = all_spins(10)
+    p = model.parameters_at(torch.zeros(1, 0).double())
+    with torch.no_grad():
+        weights = torch.softmax(p.log_weight_of_hidden(h), 0)
+        model.visible_mean.copy_(weights @ torch.tanh(p.visible_field(h)))
+    found = model.log_z(method="ais", n_chains=16_000, n_betas=1000, rng=seed)
     assert abs(found.value - exact(model)) < 0.005
-    assert found.std_error < 0.004
+    assert found.std_error < 0.0025
 
 
 def pulls(model, way, n_seeds, **effort):
@@ -91,8 +96,8 @@ def test_errors_cover_the_truth(quick, way):
     """95 % intervals in at least 34 of 40 seeds (by chance fewer in 1 of 700 tests)."""
     z = pulls(quick, way, 40, n_chains=100, n_betas=20)
     assert (abs(z) < 1.96).sum() >= 34
-    # were the errors half as large, it would show
-    assert (abs(z) < 1.96 / 2).sum() < 34
+    # were the errors a third as large, it would show
+    assert (abs(z) < 1.96 / 3).sum() < 34
 
 
 @pytest.mark.slow
@@ -100,7 +105,7 @@ def test_errors_cover_the_truth(quick, way):
 def test_errors_cover_the_truth_at_full_effort(way):
     z = pulls(machine(20, 10), way, 40, n_chains=1000, n_betas=1000)
     assert (abs(z) < 1.96).sum() >= 34
-    assert (abs(z) < 1.96 / 2).sum() < 34
+    assert (abs(z) < 1.96 / 3).sum() < 34
     assert abs(z.mean()) < 4 / math.sqrt(40)
     assert 0.5 < z.std() < 1.5
 
