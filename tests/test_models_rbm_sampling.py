@@ -435,6 +435,14 @@ def test_unknown_features_follow_the_conditional_law():
         assert pull(cells, flat + 1e-300) > 8
 
 
+def test_a_unit_that_is_known_in_part_is_refused():
+    """It could come out with two values or none."""
+    known = torch.tensor([[True, False, False, True, False]])
+    model, x = machine(GIVEN), torch.ones(2, 5).double()
+    with pytest.raises(ValueError, match=r"one-hot unit of the features \[2, 3, 4\] is known in"):
+        model.complete(x, known, torch.zeros(2, 1).double(), rng=stepping(2))
+
+
 def test_unknown_real_features_follow_the_conditional_law():
     """A mixture of Gaussians given the other features: mean and share above its median."""
     model, n = machine(ALL_KINDS, seed=1, spread=0.4), 20_000

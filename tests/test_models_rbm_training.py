@@ -375,6 +375,9 @@ def test_pseudo_likelihood_needs_single_binary_features():
     model = build(spec, n_hidden=2)
     x = 2 * torch.eye(3) - 1
     assert math.isnan(diagnosis.pseudo_log_likelihood(model, x, x[:, :0], noise()))
+    numbers, _ = model.eval().diagnose(x.repeat(9, 1), x.repeat(9, 1)[:, :0], rng=noise())
+    assert "pseudo_log_likelihood" not in numbers
+    assert all(math.isfinite(value) for value in numbers.values())
 
 
 def test_a_look_warns_of_chains_that_do_not_mix():

@@ -36,9 +36,10 @@ def diagnose(
         "positive_energy": float(model.free_energy(x, condition).mean()),
         "negative_energy": float(model.free_energy(chains, given).mean()),
         "reconstruction_error": reconstruction_error(model, x, condition),
-        "pseudo_log_likelihood": pseudo_log_likelihood(model, x, condition, rng),
         **_likelihood(model, x, condition),
     }
+    if _is_single_and_binary(model):
+        numbers["pseudo_log_likelihood"] = pseudo_log_likelihood(model, x, condition, rng)
     couplings = model.parameters_at(given[:1]).couplings
     directions, values, _ = torch.linalg.svd(couplings, full_matrices=False)
     numbers |= {f"singular_value_{i + 1}": float(s) for i, s in enumerate(values[:_N_SINGULAR])}
@@ -70,13 +71,17 @@ def pseudo_log_likelihood(model: RBMModel, x: Tensor, condition: Tensor, rng: Ra
     Besag, The Statistician 24 (1975) 179.
     """
     n_features = model.spec.n_features
-    if model.spec.n_binary < n_features or model.spec.one_hot:
+    if not _is_single_and_binary(model):
         return math.nan
     site = (rng.uniform(len(x), 1) * n_features).long().clamp_(max=n_features - 1)
     flipped = x.scatter(1, site, -x.gather(1, site))
     p = model.parameters_at(condition)
     gain = p.free_energy(flipped) - p.free_energy(x)
     return n_features * float(torch.nn.functional.logsigmoid(gain).mean())
+
+
+def _is_single_and_binary(model: RBMModel) -> bool:
+    return all(model.spec.binary) and not model.spec.one_hot
 
 
 def _likelihood(model: RBMModel, x: Tensor, condition: Tensor) -> dict[str, float]:

@@ -304,6 +304,7 @@ class RBMModel(GenerativeModel):
         x : Tensor of shape (n_events, n_features)
             The unknown features may hold anything.
         known : bool Tensor of shape (n_events, n_features) or (1, n_features)
+            The features of a one-hot unit are known together or not at all.
         condition : Tensor of shape (n_events, n_conditions)
         rng : Random
         n_steps : int, optional
@@ -313,8 +314,14 @@ class RBMModel(GenerativeModel):
         -------
         Tensor of shape (n_events, n_features)
             The known features as they were.
+
+        Raises
+        ------
+        ValueError
+            If a one-hot unit is known in part.
         """
         n = sampling.steps(n_steps, self)
+        sampling.require_whole_units(self, known)
         p = self.parameters_at(condition)
         state = torch.where(known, x, self.chains.draw(len(x), condition, rng=rng))
         for _ in range(n):

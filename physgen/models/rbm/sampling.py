@@ -18,7 +18,7 @@ from physgen.random import PhiloxRandom, Random
 if TYPE_CHECKING:
     from physgen.models.rbm.model import RBMModel
 
-__all__ = ["Sampler", "ladder", "sample", "spaced", "start_of", "steps"]
+__all__ = ["Sampler", "ladder", "require_whole_units", "sample", "spaced", "start_of", "steps"]
 
 Array = NDArray[np.float64]
 Sampler = Literal["gibbs", "pt", "ptt"]
@@ -63,6 +63,19 @@ def sample(
         copies.move(model.kernel(path), 1, rng)
         copies.swap(step % 2, rng)
     return copies.coldest()
+
+
+def require_whole_units(model: RBMModel, known: Tensor) -> None:
+    """Refuse one-hot units of which some features are known and others are not."""
+    for index in model.layers.visible.units:
+        in_unit = known[:, index]
+        in_part = (in_unit.any(-1) & ~in_unit.all(-1)).any(0)
+        if in_part.any():
+            features = index[int(in_part.nonzero()[0, 0])].tolist()
+            raise ValueError(
+                f"the one-hot unit of the features {features} is known in part; its features are "
+                "known together or not at all"
+            )
 
 
 def start_of(path: Trajectory, rungs: tuple[float, ...], n_chains: int, rng: Random) -> Tensor:
