@@ -47,7 +47,6 @@ from physgen.simulators.ising_exact import (
 from physgen.thermodynamics import (
     correlation_function,
     mean_energy,
-    plot_curve,
     plot_lattice,
     specific_heat,
 )
@@ -91,16 +90,9 @@ def figure_of(updates, divergence, surrogate, truth, made):
         axes[0, 1:], (truth, made), ("simulated", "generated"), strict=True
     ):
         plot_lattice(ax, mosaic(spins), title=f"{title}, 16 × 16")
-    center = 16 * 8 + 8
-    filters = surrogate.model.coupling_matrix()[:, center::256]
-    receptive_fields(axes[1, 0], filters, (16, 16))
-    axes[1, 0].set_title("couplings of the hidden units at one site")
+    draw_filters(axes[1, 0], surrogate)
     draw_energies(axes[1, 1], made)
-    for spins, label, color in ((truth, "simulated", BLUE), (made, "generated", ORANGE)):
-        curve = correlation_function(spins, independent=True)
-        plot_curve(axes[1, 2], curve, label=label, color=color, marker="o")
-    axes[1, 2].set(xlabel="distance r  [sites]", ylabel="correlation C(r)")
-    axes[1, 2].legend(frameon=False)
+    draw_correlations(axes[1, 2], truth, made)
     return figure
 
 
@@ -108,6 +100,27 @@ def mosaic(spins):
     """Nine lattices with gaps of up spins between them."""
     framed = np.pad(spins[:9], ((0, 0), (1, 1), (1, 1)), constant_values=-1)
     return framed.reshape(3, 3, 18, 18).swapaxes(1, 2).reshape(54, 54)
+
+
+def draw_filters(ax, surrogate):
+    """Couplings of the two hidden units at one site to the spins around it."""
+    matrix = surrogate.model.coupling_matrix()
+    center = 16 * 8 + 8
+    near = matrix[:, center::256].unflatten(0, (16, 16))[5:12, 5:12]
+    receptive_fields(ax, near.flatten(0, 1), (7, 7))
+    ax.set_title("couplings around a site")
+
+
+def draw_correlations(ax, truth, made):
+    simulated = correlation_function(truth, independent=True)
+    generated = correlation_function(made, independent=True)
+    error = np.hypot(simulated.std_error, generated.std_error)
+    ax.axhline(0, color="black", lw=0.8)
+    ax.errorbar(
+        simulated.x[1:], 1e3 * (generated.value - simulated.value)[1:], 1e3 * error[1:],
+        fmt="o", ms=3, color=ORANGE,
+    )  # fmt: skip
+    ax.set(xlabel="distance r  [sites]", ylabel=r"C(r): generated $-$ simulated  [$10^{-3}$]")
 
 
 def draw_energies(ax, made):

@@ -315,10 +315,9 @@ def test_centered_gradient_is_that_of_a_machine_of_deviations(spec, kinds):
     expected = {"couplings": gw, "visible_bias": ga - gw @ offset, "hidden_bias": gb - gw.T @ mu}
     for parameter, gradient in zip(named.values(), plain, strict=True):
         parameter.grad = gradient.clone()
-    learning.center_gradients(model)
-    for (name, parameter), gradient in zip(named.items(), plain, strict=True):
-        torch.testing.assert_close(parameter.grad, expected.get(name, gradient))
-        assert name == "log_sigma" or not torch.allclose(parameter.grad, gradient)
+    for (name, change), gradient in zip(centered_step(model), plain, strict=True):
+        torch.testing.assert_close(change, expected.get(name, gradient))
+        assert name == "log_sigma" or not torch.allclose(change, gradient)
 
 
 @pytest.mark.parametrize("filter_size", [0, 3])
@@ -347,7 +346,19 @@ def test_centered_gradient_of_filters(filter_size):
     gw, ga, gb = torch.autograd.grad(contrast(w, a - to_a, b - to_b), (w, a, b))
     for parameter, gradient in zip(parameters, plain, strict=True):
         parameter.grad = gradient.clone()
-    learning.center_gradients(model)
-    torch.testing.assert_close(model.couplings.grad, gw)
-    torch.testing.assert_close(model.visible_bias.grad, ga - (offset @ gw).sum(0, keepdim=True))
-    torch.testing.assert_close(model.hidden_bias.grad, gb - 0.3 * gw.sum(1))
+    change = dict(centered_step(model))
+    torch.testing.assert_close(change["couplings"], gw)
+    torch.testing.assert_close(change["visible_bias"], ga - (offset @ gw).sum(0, keepdim=True))
+    torch.testing.assert_close(change["hidden_bias"], gb - 0.3 * gw.sum(1))
+
+
+def centered_step(model):
+    """How much each parameter falls, per rate, in a step of gradient descent with the hooks."""
+    step, rate = learning.CenteredStep(model), 1e-3
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    step.before()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.sub_(p.grad, alpha=rate)
+    step.after()
+    return [(n, (before[n] - p.detach()) / rate) for n, p in model.named_parameters()]

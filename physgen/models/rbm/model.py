@@ -188,7 +188,9 @@ class RBMModel(GenerativeModel):
             slow = rate * _CONDITIONER_RATE
             groups.append({"params": list(self.conditioner.parameters()), "lr": slow})
         optimizer = torch.optim.Adam(groups, fused=True)
-        optimizer.register_step_pre_hook(lambda *_: learning.before_step(self))
+        step = learning.CenteredStep(self)
+        optimizer.register_step_pre_hook(step.before)
+        optimizer.register_step_post_hook(step.after)
         return {"rbm": optimizer}
 
     def loss(self, x: Tensor, condition: Tensor, *, player: str, rng: Random) -> Tensor:
