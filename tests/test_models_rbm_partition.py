@@ -204,6 +204,30 @@ def test_annealing_under_a_condition(way):
         assert abs(exact(model, 3 - c) - found.value) > 8 * found.std_error
 
 
+@every_way
+@pytest.mark.parametrize("kind", ["ising", "bernoulli"])
+def test_annealing_of_all_kinds_of_units(way, kind):
+    """Spins, real numbers and a Potts unit, from free ones of the means of the data."""
+    spec = TensorSpec(
+        n_features=6, binary=(True, False, True, True, True, False), one_hot=((2, 3),)
+    )
+    with seeded_layers(1):
+        model = RBM(n_hidden=4, visible=kind, hidden=kind, n_snapshots=6).build(spec).double()
+        with torch.no_grad():
+            for p in model.eval().parameters():
+                p.add_(0.3 * torch.randn_like(p))
+    model.visible_mean.copy_(torch.tensor([0.2, -1.0, 0.2, 0.5, 0.3, 2.0]))
+    last = model.numbers()
+    for k in (1, 2, 3):
+        model.snapshots.n_updates = 10 * k
+        model.snapshots.count(lambda k=k: last * k / 4)
+    found = model.log_z(method=way, n_chains=200, n_betas=200, rng=3)
+    assert abs(found.value - exact(model)) < 4 * found.std_error
+    assert found.std_error < 0.1
+    model.log_sigma.data += 0.5
+    assert abs(found.value - exact(model)) > 8 * found.std_error
+
+
 def test_each_event_has_the_partition_function_of_its_condition():
     model = machine(5, 4, n_conditions=1)
     c = torch.linspace(-1, 1, 100, dtype=torch.float64)[:, None]
