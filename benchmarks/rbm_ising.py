@@ -124,7 +124,7 @@ def show(title, rows):
 
 def costs(surrogate, n_steps):
     """Autocorrelation times of the three samplers at the machine's own law."""
-    model, n_chains = surrogate.model, 64
+    model, n_chains = surrogate.model, 32
     condition = torch.zeros(1, 0)
     spins = lambda x: x.view(-1, SIDE, SIDE).numpy()
     watched = {
@@ -219,7 +219,7 @@ def main():
     torch.set_num_threads(1)
     scale = 20 if args.quick else 1
     n_train, n_events = 100_000 // scale, 10_000 // scale
-    steps, effort = 3000 // scale, {"n_steps": 1000 // scale}
+    steps, effort = 3000 // scale, {"n_steps": 600 // scale}
     ising, rows = Ising2D(n_side=SIDE), {}
     truths = {
         beta: averages(ising(200_000 // scale, {"beta": beta}, rng=7), beta) for beta in BETAS
@@ -235,7 +235,7 @@ def main():
         if beta == CRITICAL_BETA:
             critical, critical_cpu, critical_events = surrogate, cpu, training
     print("cost of an independent lattice at beta_c")
-    rows["samplers"] = costs(critical, 4000 // scale)
+    rows["samplers"] = costs(critical, 2500 // scale)
     print("as a proposal with the exact energy at beta_c")
     rows["proposal"] = proposal(critical, 2000 // scale)
     rows["conditional"] = conditional(ising, n_train, 2 * steps, n_events, effort, truths)

@@ -74,6 +74,11 @@ class TensorSpec:
 class GenerativeModel(nn.Module, ABC):
     """A density on tensors: learns from ``loss``, makes events with ``sample``."""
 
+    @property
+    def gradient_scale(self) -> float:
+        """Unit of the gradient's norm, in which the training limits it."""
+        return 1.0
+
     @abstractmethod
     def loss(self, x: Tensor, condition: Tensor, *, player: str, rng: Random) -> Tensor:
         """Loss of one player, one number per event.

@@ -30,7 +30,8 @@ class TrainingConfig:
     decay : float, default 1.0
         Last fraction of the budget over which the rate falls to zero as a cosine; 0 for none.
     gradient_clip : float, default 1.0
-        Largest norm of a player's gradient; 0 for no clipping.
+        Largest norm of a player's gradient, in units of the model's ``gradient_scale`` (1 unless
+        it has one); 0 for no clipping.
     averaging : float, default 0.05
         Width of the average of the weights, as a fraction of the training so far (power-law
         average, Karras et al., arXiv:2312.02696); 0 for the last weights.

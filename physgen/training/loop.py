@@ -193,7 +193,8 @@ class _Loop:
             optimizer.zero_grad()
             loss.backward(inputs=parameters)
             if self.config.gradient_clip > 0:
-                nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
+                largest = self.config.gradient_clip * getattr(self.model, "gradient_scale", 1.0)
+                nn.utils.clip_grad_norm_(parameters, largest)
             optimizer.step()
             # summed on the device: reading the number would stop a GPU at every step
             self.sums[player] = self.sums[player] + loss.detach()

@@ -179,6 +179,15 @@ class RBMModel(GenerativeModel):
 
     # ------------------------------------------------------------------ learning
 
+    @property
+    def gradient_scale(self) -> float:
+        """Number of sites that share their parameters.
+
+        Their gradients add up; clipped at 1, the mean of the skewed noise would not vanish where
+        the gradient does.
+        """
+        return float(self.spec.n_features) if self.sharing.translations else 1.0
+
     def players(self) -> dict[str, torch.optim.Optimizer]:
         """One player, "rbm"."""
         rate = self.settings.learning_rate
