@@ -1,8 +1,8 @@
 """Where the negative phase of the gradient comes from: four ways to sample a machine in training.
 
 Every way has ``fantasies``, which returns events of (nearly) the machine's own law, one for each
-event of the batch and at its condition, and ``keep``, which is told the field that they put on the
-hidden units, and keeps what the next update goes on from.
+event of the batch and at its condition. The machine keeps them for the next update; a ladder keeps
+all its copies itself.
 
 References
 ----------
@@ -14,7 +14,7 @@ ICML 2009 (fast weights). Desjardins et al., AISTATS 2010 and Cho, Raiko and Ili
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -46,18 +46,13 @@ class NegativePhase(Protocol):
         """Rungs of the ladder on which each chain has a copy; 1 without tempering."""
         ...
 
-    def n_kept_hidden(self, n_hidden: int) -> int:
-        """Hidden units that are kept with each chain: all or none."""
+    @property
+    def keeps_hidden(self) -> bool:
+        """Whether the hidden units are kept with each chain."""
         ...
 
     def fantasies(self, model: RBMModel, x: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
         """Events of the machine, of the shape of ``x`` (n_events, n_features)."""
-        ...
-
-    def keep(
-        self, model: RBMModel, fantasy: Tensor, field: Tensor, condition: Tensor, *, rng: Random
-    ) -> None:
-        """Keep the chains, in training; ``field`` is that on the hidden units."""
         ...
 
 
@@ -75,30 +70,17 @@ class CD:
         States kept as the start of samples.
     """
 
+    n_rungs: ClassVar[int] = 1
+    keeps_hidden: ClassVar[bool] = False
     n_steps: int = 1
     n_chains: int = 1024
 
     def __post_init__(self) -> None:
         require_positive(self, "n_steps", "n_chains")
 
-    @property
-    def n_rungs(self) -> int:
-        """One: no tempering."""
-        return 1
-
-    def n_kept_hidden(self, n_hidden: int) -> int:
-        """None: chains go on from their visible units."""
-        return 0
-
     def fantasies(self, model: RBMModel, x: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
         """Events a few steps from the data."""
         return model.gibbs(x, condition, self.n_steps, rng=rng)
-
-    def keep(
-        self, model: RBMModel, fantasy: Tensor, field: Tensor, condition: Tensor, *, rng: Random
-    ) -> None:
-        """Keep the visible units."""
-        model.chains.push(fantasy, condition)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,20 +95,13 @@ class PCD:
         Number of chains.
     """
 
+    n_rungs: ClassVar[int] = 1
+    keeps_hidden: ClassVar[bool] = True
     n_steps: int = 10
     n_chains: int = 1024
 
     def __post_init__(self) -> None:
         require_positive(self, "n_steps", "n_chains")
-
-    @property
-    def n_rungs(self) -> int:
-        """One: no tempering."""
-        return 1
-
-    def n_kept_hidden(self, n_hidden: int) -> int:
-        """All: chains go on from their hidden units."""
-        return n_hidden
 
     def fantasies(self, model: RBMModel, x: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
         """States of the chains that have waited longest, after k steps."""
@@ -138,13 +113,6 @@ class PCD:
         # matrix product of each update
         p = model.parameters_at(condition)
         return p.gibbs(p.draw_visible(hidden, rng), self.n_steps - 1, rng)
-
-    def keep(
-        self, model: RBMModel, fantasy: Tensor, field: Tensor, condition: Tensor, *, rng: Random
-    ) -> None:
-        """Keep the visible units, and hidden ones drawn in their field."""
-        hidden = model.layers.hidden.draw(field, rng)
-        model.chains.push(torch.cat((fantasy, hidden), dim=1), condition)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +134,8 @@ class FastPCD:
         Factor of the addition from update to update.
     """
 
+    n_rungs: ClassVar[int] = 1
+    keeps_hidden: ClassVar[bool] = False
     n_steps: int = 1
     n_chains: int = 1024
     rate: float = 0.01
@@ -175,27 +145,12 @@ class FastPCD:
         require_positive(self, "n_steps", "n_chains")
         require_non_negative(self, "rate", "decay")
 
-    @property
-    def n_rungs(self) -> int:
-        """One: no tempering."""
-        return 1
-
-    def n_kept_hidden(self, n_hidden: int) -> int:
-        """None: chains go on from their visible units."""
-        return 0
-
     def fantasies(self, model: RBMModel, x: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
         """States of the chains after k steps with the fast addition."""
         start = model.chains.oldest(condition, rng=rng)
         if not model.training:
             return start
         return model.driven_parameters(condition).gibbs(start, self.n_steps, rng)
-
-    def keep(
-        self, model: RBMModel, fantasy: Tensor, field: Tensor, condition: Tensor, *, rng: Random
-    ) -> None:
-        """Keep the visible units."""
-        model.chains.push(fantasy, condition)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +170,7 @@ class TemperedPCD:
         Copies of each chain.
     """
 
+    keeps_hidden: ClassVar[bool] = False
     n_steps: int = 1
     n_chains: int = 512
     n_rungs: int = 8
@@ -223,10 +179,6 @@ class TemperedPCD:
         require_positive(self, "n_steps", "n_chains")
         if self.n_rungs < 2:
             raise ValueError(f"TemperedPCD: n_rungs must be 2 or more, got {self.n_rungs}")
-
-    def n_kept_hidden(self, n_hidden: int) -> int:
-        """None: chains go on from their visible units."""
-        return 0
 
     def fantasies(self, model: RBMModel, x: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
         """States of the last rung after k steps and swaps of the whole ladder."""
@@ -244,11 +196,6 @@ class TemperedPCD:
         model.chains.push(state, condition)
         self._tune(model, copies.swap_rates())
         return state[:, -1]
-
-    def keep(
-        self, model: RBMModel, fantasy: Tensor, field: Tensor, condition: Tensor, *, rng: Random
-    ) -> None:
-        """Nothing more: the whole ladder was kept."""
 
     def _tune(self, model: RBMModel, rates: Tensor) -> None:
         chains = model.chains

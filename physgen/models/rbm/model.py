@@ -56,7 +56,10 @@ class RBMModel(GenerativeModel):
         self._make_parameters()
         way = settings.chains
         self.chains = PersistentChains(
-            spec, way.n_chains, n_rungs=way.n_rungs, n_hidden=way.n_kept_hidden(settings.n_hidden)
+            spec,
+            way.n_chains,
+            n_rungs=way.n_rungs,
+            n_hidden=settings.n_hidden if way.keeps_hidden else 0,
         )
         self.register_buffer("visible_mean", torch.zeros(spec.n_features))
         self.register_buffer("hidden_mean", torch.zeros(settings.n_hidden))
@@ -217,13 +220,21 @@ class RBMModel(GenerativeModel):
         field, driven = p.hidden_field(values), p.hidden_field(of_fantasy)
         if self.training:
             learning.follow_means(self, values.detach(), field.detach())
-            with torch.no_grad():
-                self.settings.chains.keep(self, fantasy, driven.detach(), condition, rng=rng)
+            self._keep(fantasy, driven.detach(), condition, rng)
         positive = p.free_energy_in(field, x, values)
         negative = p.free_energy_in(driven, fantasy, of_fantasy)
         if not self.spec.n_conditions:
             negative = negative.mean()
         return positive - negative + self._penalty()
+
+    @torch.no_grad()
+    def _keep(self, fantasy: Tensor, field: Tensor, condition: Tensor, rng: Random) -> None:
+        """Keep what the next update goes on from; ``field`` is that on the hidden units."""
+        way = self.settings.chains
+        if way.keeps_hidden:
+            fantasy = torch.cat((fantasy, self.layers.hidden.draw(field, rng)), dim=1)
+        if way.n_rungs == 1:
+            self.chains.push(fantasy, condition)
 
     def diagnose(
         self, x: Tensor, condition: Tensor, *, rng: Random
