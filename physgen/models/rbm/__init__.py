@@ -1,26 +1,29 @@
-r"""Restricted Boltzmann machine with Ising and Gaussian visible units.
+r"""Restricted Boltzmann machine with Ising, Bernoulli, Potts and Gaussian units.
 
-Symbols: visible :math:`v` (n_features), hidden :math:`h_j = \pm 1` (n_hidden), couplings
-:math:`W` (n_features, n_hidden), biases :math:`a, b` (which may depend on the condition), widths
-:math:`\sigma_i` of the real features; :math:`B` is the set of binary features, :math:`R` of the
-real ones, and :math:`s_i = \sigma_i^2` for i in R, 1 for i in B.
+Symbols: features :math:`x` and the values :math:`u(x)` of the visible units that they stand for
+(:mod:`physgen.models.rbm.layers`), hidden units :math:`h` of values -1 and +1 or 0 and 1,
+couplings :math:`W` (n_features, n_hidden), biases :math:`a, b`, gains :math:`g` (n_hidden), widths
+:math:`\sigma_i` of the real features R, where :math:`u_i = x_i / \sigma_i^2`; D are the others.
 
 .. math::
 
-    E(v, h) = \sum_{i \in R} \frac{(v_i - a_i)^2}{2 \sigma_i^2} - \sum_{i \in B} a_i v_i
-              - \sum_{ij} \frac{v_i}{s_i} W_{ij} h_j - \sum_j b_j h_j
+    E(x, h) &= \sum_{i \in R} \frac{(x_i - a_i)^2}{2 \sigma_i^2} - \sum_{i \in D} a_i u_i
+              - \sum_{ij} u_i W_{ij} g_j h_j - \sum_j b_j h_j
 
-    F(v) = -\ln \sum_h e^{-E(v, h)} = \sum_{i \in R} \frac{(v_i - a_i)^2}{2 \sigma_i^2}
-           - \sum_{i \in B} a_i v_i - \sum_j \ln 2 \cosh\Big(b_j + \sum_i \frac{v_i}{s_i} W_{ij}
-           \Big)
+    F(x) &= -\ln \sum_h e^{-E(x, h)} = \sum_{i \in R} \frac{(x_i - a_i)^2}{2 \sigma_i^2}
+           - \sum_{i \in D} a_i u_i - \sum_j \ln \sum_{h_j} e^{f_j h_j}, \qquad
+    f_j = b_j + g_j \sum_i u_i W_{ij}
 
-Given :math:`h`, the visible units are independent: :math:`p(v_i = 1) = \mathrm{sigmoid}\,
-2(a_i + (W h)_i)` and :math:`N(a_i + (W h)_i, \sigma_i^2)`; given :math:`v`, so are the hidden
-ones: :math:`p(h_j = 1) = \mathrm{sigmoid}\, 2 (b_j + \sum_i v_i W_{ij} / s_i)`.
+and :math:`p(x) = e^{-F(x)} / Z`. The inner sum is :math:`2 \cosh f_j` for Ising and
+:math:`1 + e^{f_j}` for Bernoulli units. Without conditions all gains are 1; under a condition c a
+perceptron gives :math:`a(c), b(c)` and :math:`\ln g(c)`.
 
-The machine with units :math:`u, g` in {0, 1} of Hinton's guide is the same law:
-:math:`v = 2u - 1, h = 2g - 1` turn :math:`W, a, b` into :math:`W' = 4W`,
-:math:`a' = 2a - 2 W 1` and :math:`b' = 2b - 2 W^T 1`.
+Given :math:`h`, the visible units are independent, in the fields :math:`a_i + \sum_j W_{ij} g_j
+h_j`: those of the real features are the means of normal laws with widths :math:`\sigma_i`. Given
+:math:`x`, so are the hidden ones, in the fields :math:`f_j`.
+
+The machine with units in {0, 1} is the same law as that of spins: with W, a, b of spins,
+:math:`W' = 4W`, :math:`a' = 2a - 2 W 1` and :math:`b' = 2b - 2 W^T 1`.
 """
 
 from physgen.models.base import LogPartition
