@@ -32,6 +32,7 @@ import torch
 from matplotlib.figure import Figure
 
 import physgen as pg
+from physgen.models import PCD
 from physgen.observables import ising_energy
 from physgen.plotting import receptive_fields
 from physgen.simulators import Ising2D
@@ -82,23 +83,29 @@ def figure_of(updates, divergence, surrogate, truth, made):
     axes = figure.subplots(2, 3)
     ax = axes[0, 0]
     ax.loglog(np.maximum(updates[:-1], 1), divergence[:-1], "o-", ms=3, lw=1.2, color=BLUE)
-    ax.axhline(divergence[-1], color=ORANGE, lw=1.2, label=f"average: {divergence[-1]:.4f}")
+    ax.axhline(
+        divergence[-1], color=ORANGE, lw=1.2, label=f"averaged weights: {divergence[-1]:.4f}"
+    )
     ax.set(xlabel="update", ylabel="KL(p || RBM)  [nat]", title="4 × 4, all 65,536 states")
     ax.legend(frameon=False)
     for ax, spins, title in zip(
         axes[0, 1:], (truth, made), ("simulated", "generated"), strict=True
     ):
-        plot_lattice(ax, mosaic(spins), title=f"{title}, 16 × 16")
+        draw_lattices(ax, spins, f"{title}, 16 × 16")
     draw_filters(axes[1, 0], surrogate)
     draw_energies(axes[1, 1], made)
     draw_correlations(axes[1, 2], truth, made)
     return figure
 
 
-def mosaic(spins):
-    """Nine lattices with gaps of up spins between them."""
-    framed = np.pad(spins[:9], ((0, 0), (1, 1), (1, 1)), constant_values=-1)
-    return framed.reshape(3, 3, 18, 18).swapaxes(1, 2).reshape(54, 54)
+def draw_lattices(ax, spins, title):
+    """Nine lattices, with lines between them."""
+    n = spins.shape[1]
+    plot_lattice(ax, spins[:9].reshape(3, 3, n, n).swapaxes(1, 2).reshape(3 * n, 3 * n))
+    for edge in (n - 0.5, 2 * n - 0.5):
+        ax.axhline(edge, color=ORANGE, lw=1.5)
+        ax.axvline(edge, color=ORANGE, lw=1.5)
+    ax.set_title(title)
 
 
 def draw_filters(ax, surrogate):
@@ -140,7 +147,9 @@ def draw_energies(ax, made):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo/ising_rbm.png"))
-    parser.add_argument("--quick", action="store_true", help="short trainings, few lattices")
+    parser.add_argument(
+        "--quick", action="store_true", help="a smoke test: short trainings, few lattices"
+    )
     args = parser.parse_args(argv)
     scale = 10 if args.quick else 1
 
@@ -153,13 +162,14 @@ def main(argv=None):
 
     large = pg.RBM(
         n_hidden=512,
-        learning_rate=0.02,
+        # at the critical point a chain forgets slowly, so what counts are many of them
+        chains=PCD(n_chains=4096),
         flip_symmetric=True,
         translation_symmetric=True,
         filter_size=3,
     )
     surrogate, truth = learn(16, 50_000 // scale, large, steps=800 // scale, batch_size=256)
-    made = surrogate(4000 // scale, rng=2, n_steps=200 // scale)["spins"]
+    made = surrogate(4000 // scale, rng=2, n_steps=400 // scale)["spins"]
     energy = ising_energy(made).astype(float)
     exact = torus(16, CRITICAL_BETA)
     e = mean_energy(energy, 256, independent=True)

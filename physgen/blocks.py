@@ -22,15 +22,16 @@ BLOCK_CPU = 256
 BLOCK_CUDA = 16_384
 
 
-def check_effort(model: nn.Module, effort: Mapping[str, Any]) -> None:
-    """Refuse arguments that the model's ``sample`` does not take."""
-    taken = inspect.signature(model.sample).parameters  # type: ignore[arg-type]  # nn.Module hides methods
-    known = [name for name in taken if name not in ("n_events", "condition", "rng")]
+def check_effort(model: nn.Module, method: str, effort: Mapping[str, Any]) -> None:
+    """Refuse arguments that a method of the model does not take."""
+    taken = inspect.signature(getattr(model, method)).parameters
+    of_surrogate = ("n_events", "x", "known", "condition", "rng") if method != "log_z" else ()
+    known = [name for name in taken if name not in (*of_surrogate, "condition")]
     for name in effort:
         if name not in known:
             raise TypeError(
-                f"{type(model).__name__} does not know how to sample with {name!r} (it "
-                f"takes: {', '.join(known) or 'nothing besides conditions and rng'})"
+                f"{method} of {type(model).__name__} does not take {name!r} (it takes: "
+                f"{', '.join(known) or 'nothing besides conditions and rng'})"
             )
 
 

@@ -2,61 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from physgen.blocks import BLOCK_CPU
+from physgen.conditions import TrainedConditions
 from physgen.events import Events
+from physgen.models.base import CompletesEvents, HasLogProb
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom
 from physgen.schema import SchemaError, no_such_field
 from physgen.transforms import Array, Binary, Constant, Linear, OneHot, Standardize
 
-__all__ = ["known_features", "log_volume", "tensors_of"]
+__all__ = ["completed", "given_events", "known_features", "log_prob", "log_volume"]
 
 # transforms that go over to features one to one, with the same density everywhere
 _ONE_TO_ONE = (Binary, OneHot, Constant, Linear, Standardize)
 
 
-def tensors_of(
-    preprocessor: Preprocessor, given: Events | Mapping[str, Any], *, unknown: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Features and conditions of events that the caller has.
+def given_events(
+    preprocessor: Preprocessor,
+    conditions: TrainedConditions,
+    given: Events | Mapping[str, Any],
+    *,
+    unknown: bool = False,
+    extrapolate: bool = False,
+) -> Events:
+    """Events that the caller has, as events of the surrogate.
 
     Parameters
     ----------
     preprocessor : Preprocessor
+    conditions : TrainedConditions
     given : Events or mapping of str to array
-        With the fields of the surrogate; other columns are left out.
+        With the generated fields of the surrogate, and its conditions as for sampling. Other
+        columns are left out.
     unknown : bool, default False
         Accept values of discrete columns that the training events did not have, since they
         stand for what is not known.
-
-    Returns
-    -------
-    x : Tensor of shape (n_events, n_features)
-    condition : Tensor of shape (n_events, n_conditions)
+    extrapolate : bool, default False
+        Accept conditions outside the trained range.
 
     Raises
     ------
     SchemaError
         If a field is missing, or has another shape or kind.
+    ConditionError
+        If a condition is missing or outside the trained range.
     ValueError
         If a discrete column holds a value that the training events did not have.
     """
     columns = given.to_dict() if isinstance(given, Events) else dict(given)
-    weight = preprocessor.schema.weight
-    schema = preprocessor.schema.select(n for n in preprocessor.schema.names if n != weight)
-    for name in schema.names:
+    schema = preprocessor.schema
+    of_conditions = schema.with_role("condition")
+    made = [n for n in schema.names if n not in of_conditions and n != schema.weight]
+    for name in made:
         if name not in columns:
             raise SchemaError(no_such_field(name, tuple(columns), "the events given"))
-    events = Events(schema, {name: columns[name] for name in schema.names})
+    asked = {n: columns[n] for n in of_conditions if n in columns}
+    checked, _ = conditions.check(len(columns[made[0]]), asked, extrapolate=extrapolate)
+    events = Events(
+        schema.select([n for n in schema.names if n != schema.weight]),
+        {name: columns[name] for name in made} | checked,
+    )
     events.check_finite()
     if not unknown:
         _check_values(preprocessor, events)
+    return events
+
+
+def log_prob(model: HasLogProb, preprocessor: Preprocessor, events: Events) -> Array:
+    """Logarithm of the probability of each event, (n_events,), in the units of the file."""
+    volume = log_volume(preprocessor)
+
+    def of_block(rows: Array) -> Tensor:
+        x, condition = _tensors(preprocessor, events[rows])
+        device = next(model.parameters()).device  # type: ignore[attr-defined]  # an nn.Module
+        return model.log_prob(x.to(device), condition.to(device)).double().cpu()
+
+    return _in_blocks(len(events), of_block).numpy() + volume
+
+
+def completed(
+    model: CompletesEvents,
+    preprocessor: Preprocessor,
+    events: Events,
+    features: Tensor,
+    *,
+    seed: int,
+    effort: Mapping[str, Any],
+) -> Tensor:
+    """Tensors of the events with their unknown features drawn, (n_events, n_features)."""
+
+    def of_block(rows: Array) -> Tensor:
+        x, condition = _tensors(preprocessor, events[rows])
+        device = next(model.parameters()).device  # type: ignore[attr-defined]  # an nn.Module
+        numbers = torch.arange(BLOCK_CPU, device=device) + int(rows[0]) // BLOCK_CPU * BLOCK_CPU
+        known = features[torch.from_numpy(rows)].to(device)
+        rng = PhiloxRandom(seed, numbers)
+        x, condition = x.to(device), condition.to(device)
+        return model.complete(x, known, condition, rng=rng, **effort).cpu()
+
+    return _in_blocks(len(events), of_block)
+
+
+def _in_blocks(n_events: int, of_block: Callable[[Array], Tensor]) -> Tensor:
+    """Results of whole blocks, the last one filled up with its last event.
+
+    A matrix product of another height may round differently, and what is said of an event must
+    not depend on how many others there are.
+    """
+    parts = []
+    for start in range(0, n_events, BLOCK_CPU):
+        rows = np.arange(start, start + BLOCK_CPU)
+        n = min(BLOCK_CPU, n_events - start)
+        parts.append(of_block(rows.clip(max=n_events - 1))[:n])
+    return torch.cat(parts) if parts else torch.zeros(0)
+
+
+def _tensors(preprocessor: Preprocessor, events: Events) -> tuple[Tensor, Tensor]:
     rng = PhiloxRandom(0, torch.arange(len(events)), stream=1)
     return preprocessor.forward(events, rng=rng)
 
@@ -77,8 +145,8 @@ def log_volume(preprocessor: Preprocessor) -> float:
             raise ValueError(
                 "log_prob in the units of the file needs columns that are discrete or went "
                 f"through a linear transform, but {name!r} went through "
-                f"{type(transform).__name__}; fit with transforms={{{name!r}: Linear()}} from "
-                "physgen.transforms"
+                f"{type(transform).__name__}; fit with transforms={{{name!r}: Linear()}}, or "
+                "OneHot() if it holds categories, from physgen.transforms"
             )
         if isinstance(transform, Linear | Standardize):
             total -= float(np.log(transform.std).sum())

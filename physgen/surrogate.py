@@ -232,7 +232,7 @@ class Surrogate:
         TypeError
             If the model's ``sample`` does not take such an argument.
         """
-        blocks.check_effort(self.model, effort)
+        blocks.check_effort(self.model, "sample", effort)
         n_events = whole_number("n_events", n_events, 1)
         first_event = whole_number("first_event", first_event, 0)
         given, outside = self.conditions.check(n_events, conditions, extrapolate=extrapolate)
@@ -257,13 +257,15 @@ class Surrogate:
         return Events(schema, {name: columns[name] for name in schema.names})
 
     @torch.no_grad()
-    def log_prob(self, events: Events | Mapping[str, Any]) -> Array:
+    def log_prob(self, events: Events | Mapping[str, Any], *, extrapolate: bool = False) -> Array:
         """Logarithm of the model's probability of events, given their conditions.
 
         Parameters
         ----------
         events : Events or mapping of str to array
-            With the fields of the surrogate.
+            With the fields of the surrogate; conditions as for sampling.
+        extrapolate : bool, default False
+            Accept conditions outside the trained range.
 
         Returns
         -------
@@ -275,49 +277,61 @@ class Surrogate:
         ------
         TypeError
             If the model has no density.
-        SchemaError, ValueError
+        SchemaError, ConditionError, ValueError
             If the events do not fit, or a transform is in the way.
         """
         if not isinstance(self.model, HasLogProb):
             raise TypeError(
-                f"{type(self.model).__name__} has no log_prob: only models with a density do (RBM)"
+                f"{type(self.model).__name__} has no log_prob: RBM has; that of an EBM is minus "
+                "its energy, minus log_z"
             )
-        volume = densities.log_volume(self.preprocessor)
-        x, condition = densities.tensors_of(self.preprocessor, events)
-        device = next(self.model.parameters()).device
+        given = densities.given_events(
+            self.preprocessor, self.conditions, events, extrapolate=extrapolate
+        )
         with threads(1):
-            log_p = self.model.log_prob(x.to(device), condition.to(device))
-        return log_p.double().cpu().numpy() + volume
+            return densities.log_prob(self.model, self.preprocessor, given)
 
-    def log_z(self, conditions: Mapping[str, Any] | None = None, **how: Any) -> Estimate:
+    def log_z(
+        self,
+        conditions: Mapping[str, Any] | None = None,
+        *,
+        extrapolate: bool = False,
+        **how: Any,
+    ) -> Estimate:
         """Logarithm of the model's partition function, in nats, and its error.
 
         Parameters
         ----------
         conditions : mapping of str to number, optional
             One value for each condition.
+        extrapolate : bool, default False
+            Accept conditions outside the trained range.
         **how
             What the model's ``log_z`` takes: ``method``, ``n_chains``, ``n_betas``, ``rng`` (RBM).
 
         Returns
         -------
         Estimate
-            The note says how it was found. An exact value has the error 0.
+            The note says how it was found, and warns where too few chains of an annealing count
+            for its error to be trusted. An exact value has the error 0.
 
         Raises
         ------
         TypeError
-            If the model has no partition function.
+            If the model has no partition function, or does not take such an argument.
         ConditionError
             If conditions are missing or outside the trained range.
         """
         if not isinstance(self.model, HasLogZ):
-            raise TypeError(f"{type(self.model).__name__} has no partition function (RBM has)")
-        given, _ = self.conditions.check(1, conditions, extrapolate=False)
+            raise TypeError(
+                f"{type(self.model).__name__} has no partition function: RBM and EBM have"
+            )
+        blocks.check_effort(self.model, "log_z", how)
+        given, _ = self.conditions.check(1, conditions, extrapolate=extrapolate)
         condition = self.preprocessor.condition(given, 1, rng=PhiloxRandom(0, torch.arange(1)))
         with threads(1):
             found = self.model.log_z(condition.to(next(self.model.parameters()).device), **how)
-        return Estimate(found.value, found.std_error, note=found.method)
+        return Estimate(found.value, found.std_error, note=found.note)
 
     def complete(
         self,
@@ -325,6 +339,7 @@ class Surrogate:
         known: Mapping[str, Any],
         *,
         rng: Rng,
+        extrapolate: bool = False,
         **effort: Any,
     ) -> Events:
         """Draw what is not known of events from the model's law given what is known.
@@ -338,6 +353,8 @@ class Surrogate:
             entry or of all events'; or True for all of it. Columns not named are unknown.
         rng : int or torch.Generator
             Seed. Event i depends only on (seed, i) and what is known of it.
+        extrapolate : bool, default False
+            Accept conditions outside the trained range.
         **effort
             ``n_steps``: block Gibbs steps of RBM.
 
@@ -349,8 +366,8 @@ class Surrogate:
         Raises
         ------
         TypeError
-            If the model cannot do that.
-        SchemaError, ValueError
+            If the model cannot do that, or does not take such an argument.
+        SchemaError, ConditionError, ValueError
             If events or masks do not fit.
 
         Examples
@@ -365,19 +382,20 @@ class Surrogate:
         True
         """
         if not isinstance(self.model, CompletesEvents):
-            raise TypeError(f"{type(self.model).__name__} cannot complete events (RBM can)")
-        x, condition = densities.tensors_of(self.preprocessor, events, unknown=True)
-        features, masks = densities.known_features(self.preprocessor, len(x), known)
-        device = next(self.model.parameters()).device
-        numbers = torch.arange(len(x), device=device)
-        drawn = PhiloxRandom(as_seed(rng), numbers)
-        x, condition, features = x.to(device), condition.to(device), features.to(device)
+            raise TypeError(f"{type(self.model).__name__} cannot complete events: RBM can")
+        blocks.check_effort(self.model, "complete", effort)
+        given = densities.given_events(
+            self.preprocessor, self.conditions, events, unknown=True, extrapolate=extrapolate
+        )
+        features, masks = densities.known_features(self.preprocessor, len(given), known)
         with threads(1):
-            filled = self.model.complete(x, features, condition, rng=drawn, **effort)
-        source = events.to_dict() if isinstance(events, Events) else events
-        given = {n: np.asarray(source[n]) for n in self.schema.with_role("condition")}
-        made = self._events(blocks.checked(self.model, filled.cpu(), tuple(x.shape)), given, ())
-        kept = {n: np.where(mask, source[n], made[n]) for n, mask in masks.items()}
+            x = densities.completed(
+                self.model, self.preprocessor, given, features, seed=as_seed(rng), effort=effort
+            )
+        wanted = (len(given), self.preprocessor.spec.n_features)
+        conditions = {n: given[n] for n in self.schema.with_role("condition")}
+        made = self._events(blocks.checked(self.model, x, wanted), conditions, ())
+        kept = {n: np.where(mask, given[n], made[n]) for n, mask in masks.items()}
         return Events(made.schema, made.to_dict() | kept)
 
     def describe(self) -> str:

@@ -115,7 +115,7 @@ def test_models_without_a_density_say_so():
         vae.log_z()
     with pytest.raises(TypeError, match="VAEModel cannot complete events"):
         vae.complete(truth, {}, rng=0)
-    with pytest.raises(TypeError, match=r"does not know how to sample with 'n_steps' \(it takes"):
+    with pytest.raises(TypeError, match=r"sample of VAEModel does not take .n_steps. \(it takes"):
         vae(3, rng=0, n_steps=5)
 
 
@@ -242,3 +242,46 @@ def test_a_training_that_diverges_hands_over_its_last_good_state():
     saved = caught.value.surrogate
     assert len(saved(10, rng=1)) == 10
     assert np.isfinite(float(saved.model.mean.detach()))
+
+
+def test_conditions_are_checked_as_for_a_sample(conditional):
+    pair = {"s": np.ones((5, 2), dtype=np.int8)}
+    one = conditional.log_prob(pair | {"beta": 0.5})
+    assert np.array_equal(one, conditional.log_prob(pair | {"beta": np.full(5, 0.5)}))
+    known = {"s": np.array([True, False])}
+    for ask in (conditional.log_prob, lambda e: conditional.complete(e, known, rng=0)):
+        with pytest.raises(pg.ConditionError, match="outside the trained range"):
+            ask(pair | {"beta": 5.0})
+        with pytest.raises(pg.ConditionError, match=r"needs the condition\(s\) beta"):
+            ask(pair)
+    beyond = conditional.log_prob(pair | {"beta": 1.2}, extrapolate=True)
+    assert beyond.shape == (5,)
+    assert conditional.log_z({"beta": 1.2}, extrapolate=True).note == "exact"
+
+
+def test_what_is_said_of_an_event_does_not_depend_on_the_others():
+    rng = np.random.default_rng(0)
+    truth = pg.Events.from_dict({"x": rng.normal(size=(600, 40))})
+    surrogate = pg.Surrogate.fit(truth, pg.RBM(n_hidden=16), steps=20, rng=1)
+    known = {"x": np.arange(40) < 20}
+    whole = surrogate.complete(truth, known, rng=2, n_steps=5)
+    log_p = surrogate.log_prob(truth)
+    for n in (1, 2, 257, 599):
+        assert np.array_equal(surrogate.log_prob(truth[:n]), log_p[:n])
+        part = surrogate.complete(truth[:n], known, rng=2, n_steps=5)
+        assert np.array_equal(part["x"], whole["x"][:n])
+    assert np.array_equal(whole["x"][:, :20], truth["x"][:, :20])
+
+
+def test_arguments_that_a_method_does_not_take_are_named(fitted):
+    with pytest.raises(TypeError, match="log_z of RBMModel does not take 'nchains'"):
+        fitted.log_z(nchains=3)
+    with pytest.raises(
+        TypeError, match=r"complete of RBMModel does not take 'sampler' \(it takes"
+    ):
+        fitted.complete({"spins": SPINS}, {}, rng=0, sampler="ptt")
+
+
+def test_an_error_that_cannot_be_trusted_says_so(fitted):
+    few = fitted.log_z(method="ais", n_chains=20, n_betas=5)
+    assert "chains effective: the error is too small" in few.note

@@ -60,6 +60,14 @@ def test_more_events_than_chains():
     assert torch.equal(kept.state[:, 0], torch.arange(3.0))
 
 
+def test_with_conditions_every_event_of_a_batch_has_its_own_chain():
+    kept, c = chains(GIVEN, 3), torch.zeros(8, 1)
+    with pytest.raises(ValueError, match=r"3 chains for 8 events; take n_chains=8 or more"):
+        kept.oldest(c, rng=noise())
+    # the loss of held-out events moves no chain
+    assert kept.eval().oldest(c, rng=noise()).shape == (8, 3)
+
+
 def test_an_event_goes_on_from_a_chain_of_nearly_its_condition():
     kept = numbered(chains(GIVEN, 200))
     first = torch.linspace(-1, 1, 200)[:, None]

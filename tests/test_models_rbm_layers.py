@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from physgen.models import CD, PCD, RBM, TensorSpec
+from physgen.models import CD, EBM, PCD, RBM, MLPEnergy, TensorSpec
 from physgen.models.rbm import learning
 from physgen.models.rbm.layers import Visible
 from physgen.random import PhiloxRandom, seeded_layers
@@ -174,6 +174,15 @@ def test_free_units_with_the_means_of_the_data(kind):
     x = torch.tensor([[0.6, -0.4, -0.2, -0.9, 0.1, -0.3]], dtype=torch.float64)
     bias = layer.field_of(layer.values(x, variance)[0], variance)
     torch.testing.assert_close(layer.mean(bias[None], variance), x)
+
+
+def test_what_is_no_part_of_a_model_is_refused_at_once():
+    for wrong in ("pcd", PCD):
+        with pytest.raises(TypeError, match=r"such as chains=PCD\(n_steps=10\), got .*(pcd|PCD)"):
+            RBM(chains=wrong)
+    for name, wrong in {"network": MLPEnergy, "kernel": "hmc", "objective": CD()}.items():
+        with pytest.raises(TypeError, match=rf"EBM: {name} must be made by one of [A-Z]\w+\(\), "):
+            EBM(**{name: wrong})
 
 
 def test_energies_stay_finite_where_fields_are_large():

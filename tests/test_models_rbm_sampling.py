@@ -118,7 +118,7 @@ class JointLaw:
                 s = p.variance[i]
                 total = total + (field[:, i] ** 2 - p.visible_bias[:, i] ** 2) / (2 * s)
             else:
-                value = v[:, i] if self.layers.visible.gain[i] == 1 else (v[:, i] + 1) / 2
+                value = v[:, i] if self.layers.visible.scale[i] == 1 else (v[:, i] + 1) / 2
                 total = total + field[:, i] * value
         return total
 

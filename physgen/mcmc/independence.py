@@ -187,7 +187,7 @@ def _accepted(log_weight: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:
 def _require_density(proposal: object) -> None:
     name = type(proposal).__name__
     model = getattr(proposal, "model", None)
-    if hasattr(model, "sample") and not hasattr(proposal, "log_prob"):
+    if hasattr(model, "sample") and not hasattr(proposal, "sample"):
         raise TypeError(
             f"{name} makes events, and a chain needs tensors: pass proposal=surrogate.model. Its "
             "states are tensors of shape (n_chains, n_features) as surrogate.preprocessor.forward "

@@ -134,7 +134,11 @@ class GenerativeModel(nn.Module, ABC):
         Parameters
         ----------
         x : Tensor of shape (n_events, n_features)
-            Up to 1024 held-out events; events of the training where none are held out.
+            Up to 1024 held-out events; events of the training where none are held out. Where
+            events have weights, these are drawn in proportion to them, so that a plain mean is
+            the weighted one, and a heavy event may come more than once, of which an error of a
+            plain mean knows nothing. Where some weights are negative this cannot be: the events
+            are then shown as they are, and means over them are without weights.
         condition : Tensor of shape (n_events, n_conditions)
             Their conditions.
         rng : Random
@@ -178,6 +182,10 @@ class HasEnergy(Protocol):
         ...
 
 
+# below so many effective chains the error of an annealing is seen to be too small
+_TRUSTED = 100
+
+
 @dataclass(frozen=True)
 class LogPartition:
     """Logarithm of a partition function, in nats, and how it was found.
@@ -201,6 +209,14 @@ class LogPartition:
     std_error: float
     method: str
     effective_sample_size: float
+
+    @property
+    def note(self) -> str:
+        """How it was found, and a warning where the error cannot be trusted."""
+        if self.effective_sample_size >= _TRUSTED:
+            return self.method
+        n = self.effective_sample_size
+        return f"{self.method}, only {n:.0f} chains effective: the error is too small"
 
     def __str__(self) -> str:
         if self.std_error == 0:

@@ -163,6 +163,16 @@ def test_settings_that_are_objects_have_names(tmp_path):
         (f"train {ZMUMU} --fields mu1_p --steps 1 -o x", 1, "mu1_pt"),
         (f"train {ZMUMU} --fields met --steps 1 --epochs 2 -o x", 1, "one budget"),
         (f"train {ZMUMU} --model gan --gan.objective wrong --steps 1 -o x", 1, "relativistic"),
+        (
+            f"train {ZMUMU} --model rbm --rbm.chains temperedpcd --steps 1 -o x",
+            1,
+            "'temperedpcd'; use one of cd, pcd, fast-pcd, tempered-pcd",
+        ),
+        (
+            f"train {ZMUMU} --model ebm --ebm.kernel pcd --steps 1 -o x",
+            1,
+            "'pcd'; use one of automatic, langevin, hmc, single-flip, gibbs, informed-flip",
+        ),
         (f"train {ZMUMU} --model flow -o x", 2, "diffusion"),
         ("train", 2, "DATA"),
         ("sample nowhere -n 5 -o x.root", 1, "nowhere"),

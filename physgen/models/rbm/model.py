@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import SupportsIndex
+from collections.abc import Callable, Mapping
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -64,9 +64,8 @@ class RBMModel(GenerativeModel):
         self.register_buffer("visible_mean", torch.zeros(spec.n_features))
         self.register_buffer("hidden_mean", torch.zeros(settings.n_hidden))
         self.snapshots = Snapshots(settings.n_snapshots, len(self.numbers()))
-        # by condition, for the parameters that come first
-        self._known_log_z: tuple[Tensor, dict[tuple[float, ...], LogPartition]]
-        self._known_log_z = torch.zeros(0), {}
+        # what was found once for the parameters that come first
+        self._known: tuple[Tensor, dict[object, Any]] = torch.zeros(0), {}
         if isinstance(settings.chains, FastPCD):
             self.register_buffer("fast", torch.zeros(len(self.numbers())))
 
@@ -437,12 +436,23 @@ class RBMModel(GenerativeModel):
 
     def known_log_z(self, condition: Tensor) -> LogPartition:
         """Logarithm of Z under one condition, found once for the parameters as they are."""
+        key = ("log_z", *condition.flatten().tolist())
+        return self._found_once(key, lambda: self.log_z(condition))
+
+    def ladder(self, sampler: sampling.Sampler) -> tuple[float, ...]:
+        """Places of the rungs of "pt" or "ptt" on their trajectory.
+
+        Neighbors swap equally often, as chains of a fixed seed show.
+        """
+        return self._found_once(("ladder", sampler), lambda: sampling.ladder(self, sampler))
+
+    def _found_once(self, key: object, find: Callable[[], Any]) -> Any:
         numbers = self.numbers().double().cpu()
-        if not torch.equal(numbers, self._known_log_z[0]):
-            self._known_log_z = numbers, {}
-        known, key = self._known_log_z[1], tuple(condition.flatten().tolist())
+        if not torch.equal(numbers, self._known[0]):
+            self._known = numbers, {}
+        known = self._known[1]
         if key not in known:
-            known[key] = self.log_z(condition)
+            known[key] = find()
         return known[key]
 
     def log_z(

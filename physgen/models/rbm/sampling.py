@@ -57,7 +57,7 @@ def sample(
         start = model.chains.draw(n_events, condition, rng=rng)
         return model.gibbs(start, condition, n, rng=rng)
     path = model.trajectory(condition, snapshots=sampler == "ptt")
-    rungs = ladder(model, sampler)
+    rungs = model.ladder(sampler)
     copies = Copies(path.energy, start_of(path, rungs, n_events, rng), rungs)
     for step in range(n):
         copies.move(model.kernel(path), 1, rng)
