@@ -1,6 +1,7 @@
 """Settings of the models as the shell sees them: dataclasses of numbers and words only."""
 
 import dataclasses
+from types import NoneType
 from typing import Annotated, Any, get_args, get_type_hints
 
 from cyclopts import Parameter
@@ -51,10 +52,10 @@ def _shell_settings(kind: type[Any]) -> type[Any]:
     for f in dataclasses.fields(kind):
         hint: Any = hints[f.name]
         default: Any = f.default
-        choices = [name for name, part in PARTS.items() if part in get_args(hint)]
+        choices = _choices(hint)
         if choices:
             default = next((n for n, part in PARTS.items() if type(default) is part), "automatic")
-            hint = Annotated[str, Parameter(help=_part_help(choices, optional=f.default is None))]
+            hint = Annotated[str, Parameter(help=_part_help(choices))]
         fields.append((f.name, hint, dataclasses.field(default=default)))
     namespace = {"__doc__": kind.__doc__, "__module__": __name__}
     return dataclasses.make_dataclass(
@@ -62,28 +63,37 @@ def _shell_settings(kind: type[Any]) -> type[Any]:
     )
 
 
-def _part_help(choices: list[str], *, optional: bool) -> str:
-    names = ", ".join((["automatic"] if optional else []) + choices)
-    example = dataclasses.fields(PARTS[choices[0]])[0]
-    return f"One of {names}; with settings as {choices[0]}:{example.name}={example.default}."
+def _choices(hint: Any) -> list[str]:
+    """Names of the parts that a field takes; none if it takes a number or a word."""
+    taken = get_args(hint)
+    names = [name for name, part in PARTS.items() if part in taken]
+    return ["automatic", *names] if names and NoneType in taken else names
+
+
+def _part_help(choices: list[str]) -> str:
+    first = next(name for name in choices if name in PARTS)
+    example = dataclasses.fields(PARTS[first])[0]
+    return (
+        f"One of {', '.join(choices)}; with settings as {first}:{example.name}={example.default}."
+    )
 
 
 def library_settings(family: str, given: Any) -> Any:
     """The settings of the library from those of the shell."""
     kind = FAMILIES[family]
     values = {f.name: getattr(given, f.name) for f in dataclasses.fields(given)}
-    for f in dataclasses.fields(kind):
-        if f.name in values and isinstance(values[f.name], str) and not isinstance(f.default, str):
-            values[f.name] = _part(f.name, values[f.name])
+    for option, hint in get_type_hints(kind).items():
+        if option in values and (choices := _choices(hint)):
+            values[option] = _part(option, values[option], choices)
     return kind(**values)
 
 
-def _part(option: str, text: str) -> Any:
+def _part(option: str, text: str, choices: list[str]) -> Any:
     name, _, settings = text.partition(":")
+    if name not in choices:
+        raise ValueError(f"unknown {option} {name!r}; use one of {', '.join(choices)}")
     if name == "automatic":
         return None
-    if name not in PARTS:
-        raise ValueError(f"unknown {option} {name!r}; use one of automatic, {', '.join(PARTS)}")
     types = {f.name: type(f.default) for f in dataclasses.fields(PARTS[name])}
     values = {}
     for pair in filter(None, settings.split(",")):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -56,6 +58,9 @@ class PersistentChains(nn.Module):
         self.register_buffer("condition", torch.randn(n_chains, spec.n_conditions))
         self.register_buffer("n_pushed", torch.zeros((), dtype=torch.int64))
         self._taken: Tensor | None = None
+        # mirror of the buffer, so that a GPU need not be asked at every update
+        self._n_pushed = 0
+        self.register_load_state_dict_post_hook(_mirror)  # type: ignore[no-untyped-call]
         if n_rungs > 1:
             self.register_buffer("ladder", torch.linspace(0, 1, n_rungs, dtype=torch.float64))
             self.register_buffer("swap_rates", torch.full((n_rungs - 1,), 0.5).double())
@@ -67,13 +72,24 @@ class PersistentChains(nn.Module):
         chain that was last run at nearly its own, and no other event takes the same one: a chain
         that changes its condition is out of equilibrium for a while, which shows in what is
         learned of the condition. Several conditions count by a random direction through them.
+
+        Raises
+        ------
+        ValueError
+            In training with conditions, if there are more events than chains.
         """
         n_chains, n_events = len(self.state), len(condition)
+        if self.training and condition.shape[1] and n_events > n_chains:
+            raise ValueError(
+                f"with conditions every event of a batch needs a chain of its own, but there are "
+                f"{n_chains} chains for {n_events} events; take n_chains={n_events} or more in "
+                f"the settings of the model, or a batch_size of at most {n_chains}"
+            )
         index = torch.arange(n_events, device=self.state.device)
         if condition.shape[1] == 0 or n_events > n_chains:
-            self._taken = (index + self.n_pushed) % n_chains
+            self._taken = (index + self._n_pushed) % n_chains
             return self.state[self._taken]
-        if not self.n_pushed:
+        if not self._n_pushed:
             rows = torch.arange(n_chains, device=self.state.device) % n_events
             self.condition.copy_(condition[rows])
         direction = rng.normal(*condition.shape)[0]
@@ -109,8 +125,13 @@ class PersistentChains(nn.Module):
         index = self._taken
         if index is None or len(index) != len(state):
             rows = torch.arange(len(state), device=self.state.device)
-            index = (rows + self.n_pushed) % len(self.state)
+            index = (rows + self._n_pushed) % len(self.state)
         self.state.index_copy_(0, index, state.detach())
         self.condition.index_copy_(0, index, condition)
         self.n_pushed.add_(len(state))
+        self._n_pushed += len(state)
         self._taken = None
+
+
+def _mirror(module: Any, _: Any) -> None:
+    module._n_pushed = int(module.n_pushed)

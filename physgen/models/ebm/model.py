@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from types import NoneType
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,13 @@ from physgen.models.base import GenerativeModel, LogPartition, TensorSpec
 from physgen.models.checks import refuse_one_hot, require_positive, whole_number
 from physgen.models.ebm.diagnosis import diagnosis
 from physgen.models.ebm.energies import ConvEnergy, MLPEnergy
-from physgen.models.ebm.kernels import EnergyKernel, fitting_kernel, reversible
+from physgen.models.ebm.kernels import (
+    OF_NUMBERS,
+    OF_SPINS,
+    EnergyKernel,
+    fitting_kernel,
+    reversible,
+)
 from physgen.models.ebm.objectives import ContrastiveDivergence, Objective
 from physgen.models.ebm.partition import annealed_log_z
 from physgen.models.ebm.score import DenoisingScoreMatching, SlicedScoreMatching
@@ -30,6 +37,13 @@ from physgen.models.moves import moves_on_features
 from physgen.random import Random, Rng
 
 __all__ = ["EBM", "EBMModel"]
+
+# what the parts of the settings are made by
+_PARTS: dict[str, tuple[type, ...]] = {
+    "network": (MLPEnergy, ConvEnergy),
+    "kernel": (NoneType, *OF_NUMBERS, *OF_SPINS),
+    "objective": (ContrastiveDivergence, DenoisingScoreMatching, SlicedScoreMatching),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +81,11 @@ class EBM:
 
     def __post_init__(self) -> None:
         require_positive(self, "learning_rate")
+        for name, wanted in _PARTS.items():
+            part = getattr(self, name)
+            if not isinstance(part, wanted):
+                makers = ", ".join(f"{kind.__name__}()" for kind in wanted if kind is not NoneType)
+                raise TypeError(f"EBM: {name} must be made by one of {makers}, got {part!r}")
 
     def build(self, spec: TensorSpec) -> EBMModel:
         """Build the model; refuses what cannot serve features of this kind."""

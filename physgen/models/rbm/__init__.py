@@ -18,12 +18,14 @@ and :math:`p(x) = e^{-F(x)} / Z`. The inner sum is :math:`2 \cosh f_j` for Ising
 :math:`1 + e^{f_j}` for Bernoulli units. Without conditions all gains are 1; under a condition c a
 perceptron gives :math:`a(c), b(c)` and :math:`\ln g(c)`.
 
-Given :math:`h`, the visible units are independent, in the fields :math:`a_i + \sum_j W_{ij} g_j
-h_j`: those of the real features are the means of normal laws with widths :math:`\sigma_i`. Given
-:math:`x`, so are the hidden ones, in the fields :math:`f_j`.
+Given :math:`h`, the visible units are independent, in the fields :math:`k_i = a_i + \sum_j W_{ij}
+g_j h_j`: those of the real features are the means of normal laws with widths :math:`\sigma_i`, and
+a Potts unit takes its value i with probability :math:`e^{k_i} / \sum_l e^{k_l}`, the sum over its
+own features. Given :math:`x`, the hidden units are independent, in the fields :math:`f_j`.
 
-The machine with units in {0, 1} is the same law as that of spins: with W, a, b of spins,
-:math:`W' = 4W`, :math:`a' = 2a - 2 W 1` and :math:`b' = 2b - 2 W^T 1`.
+The machine with units in {0, 1} is the same law as that of spins: with W, a, b, g of spins,
+:math:`W' = 4W`, :math:`a' = 2a - 2 W g`, :math:`b'_j = 2 b_j - 2 g_j \sum_i W_{ij}` and
+:math:`g' = g`.
 """
 
 from physgen.models.base import LogPartition

@@ -92,7 +92,7 @@ class PCD:
     n_steps : int, default 10
         Block Gibbs steps k per update; few are biased where the chains mix slowly.
     n_chains : int, default 1024
-        Number of chains.
+        Number of chains; with conditions at least as many as the batch has events.
     """
 
     n_rungs: ClassVar[int] = 1
@@ -127,7 +127,7 @@ class FastPCD:
     n_steps : int, default 1
         Block Gibbs steps per update.
     n_chains : int, default 1024
-        Number of chains.
+        Number of chains; with conditions at least as many as the batch has events.
     rate : float, default 0.01
         Rate at which the addition follows the gradient.
     decay : float, default 0.95
@@ -165,7 +165,7 @@ class TemperedPCD:
     n_steps : int, default 1
         Block Gibbs steps of every copy per update, each followed by swaps.
     n_chains : int, default 512
-        Number of chains.
+        Number of chains; with conditions at least as many as the batch has events.
     n_rungs : int, default 8
         Copies of each chain.
     """

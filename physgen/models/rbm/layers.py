@@ -1,6 +1,7 @@
 """The two layers of a Boltzmann machine: the values of their units, and the laws of these.
 
-A unit in a field f has the law p(u) proportional to exp(f u) over its values u:
+A unit in a field f has its values u with the weights exp(f u); a Gaussian unit of bias a with the
+weights exp(f u - s u^2 / 2 - a^2 / (2 s)), where s is the variance of its feature:
 
 ========== ============ ========================== ============================
 unit       values u     ln of the sum of weights   features x of a visible unit
@@ -8,8 +9,8 @@ unit       values u     ln of the sum of weights   features x of a visible unit
 Ising      -1, +1       ln 2 cosh f                u
 Bernoulli  0, 1         ln(1 + e^f)                2u - 1
 Potts      one-hot      ln sum_k e^{f_k}           2u - 1, one feature per value
-Gaussian   real         (f^2 - a^2) / (2 s), and   u s, with s the variance
-                        ln(2 pi s) / 2
+Gaussian   real         (f^2 - a^2) / (2 s), and   u s
+                        ln(2 pi s) / 2, over x
 ========== ============ ========================== ============================
 """
 
@@ -80,7 +81,7 @@ class Visible(nn.Module):
     """
 
     real: Tensor
-    gain: Tensor
+    scale: Tensor
     shift: Tensor
 
     def __init__(self, spec: TensorSpec, kind: Binary) -> None:
@@ -91,12 +92,12 @@ class Visible(nn.Module):
             in_unit[first : first + n_values] = True
         binary = torch.tensor(spec.binary)
         zero_one = in_unit | binary if kind == "bernoulli" else in_unit
-        gain = torch.where(zero_one, 0.5, 1.0)
+        scale = torch.where(zero_one, 0.5, 1.0)
         self.register_buffer("real", ~binary, persistent=False)
-        self.register_buffer("gain", gain, persistent=False)
-        self.register_buffer("shift", 1 - gain, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", 1 - scale, persistent=False)
         self.any_real, self.all_real = bool(self.real.any()), bool(self.real.all())
-        self.all_ising = bool((gain == 1).all()) and not self.any_real
+        self.all_ising = bool((scale == 1).all()) and not self.any_real
         self.any_single = bool((binary & ~in_unit).any())
         self.widths = sorted({n_values for _, n_values in spec.one_hot})
         for width in self.widths:
@@ -112,8 +113,8 @@ class Visible(nn.Module):
         """Values u of features x, of shape (..., n_features)."""
         if self.all_ising:
             return x
-        gain = torch.where(self.real, 1 / variance, self.gain) if self.any_real else self.gain
-        return x * gain + self.shift
+        scale = torch.where(self.real, 1 / variance, self.scale) if self.any_real else self.scale
+        return x * scale + self.shift
 
     def local_energy(self, x: Tensor, values: Tensor, bias: Tensor, variance: Tensor) -> Tensor:
         """Energy of the visible units without the hidden ones, shape (...,)."""
@@ -131,14 +132,14 @@ class Visible(nn.Module):
         if self.any_real:
             x = field + variance.sqrt() * rng.normal(*field.shape)
         if self.any_single:
-            x = torch.where(self.real, x, spins(self.gain * field, rng))
+            x = torch.where(self.real, x, spins(self.scale * field, rng))
         for index in self.units:
             x = x.index_copy(-1, index.flatten(), _one_hot(field[..., index], rng))
         return x
 
     def mean(self, field: Tensor, variance: Tensor) -> Tensor:
         """Means of the features in these fields."""
-        x = torch.where(self.real, field, torch.tanh(self.gain * field))
+        x = torch.where(self.real, field, torch.tanh(self.scale * field))
         for index in self.units:
             shares = torch.softmax(field[..., index], -1).flatten(-2)
             x = x.index_copy(-1, index.flatten(), 2 * shares - 1)
@@ -146,8 +147,8 @@ class Visible(nn.Module):
 
     def log_sum(self, field: Tensor, bias: Tensor, variance: Tensor) -> Tensor:
         """Logarithm of the sum (or integral) over all visible states, shape (...,)."""
-        # ln 2 cosh f for spins (gain 1), ln(1 + e^f) for 0 and 1 (gain 1/2)
-        single = _softplus(2 * self.gain * field) - (2 * self.gain - 1) * field
+        # ln 2 cosh f for spins (scale 1), ln(1 + e^f) for 0 and 1 (scale 1/2)
+        single = _softplus(2 * self.scale * field) - (2 * self.scale - 1) * field
         if self.any_real:
             gauss = (field.square() - bias.square()) / (2 * variance)
             gauss = gauss + torch.log(2 * math.pi * variance) / 2
@@ -160,9 +161,9 @@ class Visible(nn.Module):
 
     def field_of(self, mean: Tensor, variance: Tensor) -> Tensor:
         """Bias of free units that have these means of the values, shape (n_features,)."""
-        low, high = torch.where(self.gain == 1, -1.0, 0.0), 1.0
+        low, high = torch.where(self.scale == 1, -1.0, 0.0), 1.0
         share = ((mean - low) / (high - low)).clamp(_EDGE, 1 - _EDGE)
-        field = torch.logit(share) / (2 * self.gain)
+        field = torch.logit(share) / (2 * self.scale)
         for index in self.units:
             field = field.index_copy(0, index.flatten(), share[index.flatten()].log())
         return torch.where(self.real, mean * variance, field)

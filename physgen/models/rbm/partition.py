@@ -27,7 +27,7 @@ MAX_ENUMERATED = 25
 # below this the exact sum is quicker than any estimate
 _QUICK = 16
 # unit-states per second of an enumeration, for the time that an error message names
-_RATE = 1e8
+_RATE = 3e7
 # conditions of one call for which the annealing is done anew each time
 _MAX_CONDITIONS = 64
 # states of a layer summed at once

@@ -76,6 +76,11 @@ class RBM:
     n_snapshots: int = 24
 
     def __post_init__(self) -> None:
+        if not isinstance(self.chains, CD | PCD | FastPCD | TemperedPCD):
+            raise TypeError(
+                "RBM: chains must be made by CD(), PCD(), FastPCD() or TemperedPCD() of "
+                f"physgen.models, such as chains=PCD(n_steps=10), got {self.chains!r}"
+            )
         require_positive(self, "n_hidden", "n_steps_sample", "learning_rate")
         require_non_negative(self, "l1", "l2", "n_snapshots", "filter_size")
         if self.filter_size and not (self.translation_symmetric and self.filter_size % 2):
