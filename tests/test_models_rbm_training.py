@@ -9,6 +9,7 @@ import torch
 
 import physgen as pg
 from physgen.models import CD, PCD, RBM, FastPCD, TemperedPCD, TensorSpec
+from physgen.models.base import LogPartition
 from physgen.models.rbm import diagnosis
 from physgen.models.rbm.layers import spins, zeros_and_ones
 from physgen.models.rbm.snapshots import Snapshots
@@ -362,7 +363,9 @@ def test_numbers_of_a_look_against_enumeration(kind):
     assert error == pytest.approx(float((x - back).square().mean()), abs=1e-12)
     numbers, _ = model.diagnose(x, none, rng=noise())
     assert numbers["log_likelihood"] == pytest.approx(float(p.log().mean()), abs=1e-6)
-    assert numbers["log_likelihood_error"] == 0
+    assert (numbers["log_z"], numbers["log_z_error"]) == (model.log_z().value, 0)
+    spread = float(p.log().std()) / math.sqrt(64)
+    assert numbers["log_likelihood_error"] == pytest.approx(spread, abs=1e-6)
     energy = model.free_energy(x, none).mean().item()
     assert numbers["positive_energy"] == pytest.approx(energy)
     spectrum = torch.linalg.svdvals(w)
@@ -374,10 +377,96 @@ def test_pseudo_likelihood_needs_single_binary_features():
     spec = TensorSpec(n_features=3, binary=(True,) * 3, one_hot=((0, 3),))
     model = build(spec, n_hidden=2)
     x = 2 * torch.eye(3) - 1
-    assert math.isnan(diagnosis.pseudo_log_likelihood(model, x, x[:, :0], noise()))
     numbers, _ = model.eval().diagnose(x.repeat(9, 1), x.repeat(9, 1)[:, :0], rng=noise())
     assert "pseudo_log_likelihood" not in numbers
     assert all(math.isfinite(value) for value in numbers.values())
+
+
+def test_errors_of_a_log_likelihood_add_in_quadrature(monkeypatch):
+    model, x = random_machine(), all_spins(6).double()
+    none = x[:, :0]
+    exact = model.diagnose(x, none, rng=noise())[0]["log_likelihood_error"]
+    known = LogPartition(3.0, 0.4, "ais", 50.0)
+    monkeypatch.setattr(model, "log_z", lambda **_: known)
+    numbers, _ = model.diagnose(x, none, rng=noise())
+    assert numbers["log_z_error"] == 0.4
+    assert numbers["log_likelihood_error"] == pytest.approx(math.hypot(exact, 0.4))
+    one, _ = model.diagnose(x[:1], none[:1], rng=noise())
+    assert math.isnan(one["log_likelihood_error"])
+
+
+def test_a_look_takes_each_chain_once():
+    model = random_machine(chains=PCD(n_chains=200))
+    model.chains.state.copy_(torch.arange(200.0)[:, None].expand(model.chains.state.shape))
+    none = torch.zeros(1, 0).double()
+    for n in (64, 200, 300):
+        found = diagnosis._nearest(model, none, n, noise())
+        assert found.shape == (min(n, 200), 6)
+        assert len(found[:, 0].unique()) == len(found)
+    assert len(model.chains.draw(200, none.expand(200, 0), rng=noise())[:, 0].unique()) < 150
+    # all of them where there is one event only
+    model.chains.state.copy_(random_machine(chains=PCD(n_chains=200)).chains.state)
+    numbers, _ = model.diagnose(all_spins(6)[:1].double(), none, rng=noise())
+    energies = model.free_energy(model.chains.state[:, :6], none)
+    assert numbers["negative_energy"] == pytest.approx(energies.mean().item())
+
+
+# ---------------------------------------------------------------------- mixing of a look
+
+
+def one_bond(tau):
+    """One spin that remembers a share r of itself per step, 1/2 + r/(1 - r) = tau, at its law."""
+    spec = TensorSpec(n_features=1, binary=(True,))
+    model = build(spec, n_hidden=1, chains=PCD(n_steps=2, n_chains=64)).eval()
+    r = (tau - 0.5) / (tau + 0.5)
+    with torch.no_grad():
+        model.couplings.fill_(math.atanh(math.sqrt(r)))
+        model.hidden_bias.zero_()
+    model.chains.state[::2], model.chains.state[1::2] = -1.0, 1.0
+    x = torch.tensor([[-1.0], [1.0]]).repeat(32, 1)
+    numbers, warnings = model.diagnose(x, x[:, :0], rng=noise(1))
+    return numbers["tau"], warnings
+
+
+def error_of_tau(tau, n_steps):
+    """Eq. (42) of Wolff, hep-lat/0306017, for 64 chains and a window of 6 tau."""
+    return 2 * tau * math.sqrt(min(6 * tau, n_steps / 2) / (64 * n_steps))
+
+
+@pytest.mark.parametrize(("tau", "n_steps"), [(3, 200), (16, 400), (60, 1600)])
+def test_tau_of_a_look_is_that_of_the_machine(tau, n_steps):
+    found, warnings = one_bond(tau)
+    assert abs(found - tau) < 4 * error_of_tau(tau, n_steps)
+    assert len(warnings) == (tau > 10)
+    assert not any("at least" in text for text in warnings)
+
+
+@pytest.mark.parametrize("tau", [199, 999])
+def test_a_long_tau_is_a_lower_bound(tau, monkeypatch):
+    found, (text,) = one_bond(tau)
+    assert f"their autocorrelation time is at least {found:.3g} block Gibbs steps" in text
+    # what a window of half the steps sees
+    bound = tau * (1 - math.exp(-800 / tau))
+    assert abs(found - bound) < 4 * error_of_tau(tau, 1600)
+    # the control: 200 steps see 100 at most, whatever tau is
+    monkeypatch.setattr(diagnosis, "_MAX_STEPS", 200)
+    assert one_bond(tau)[0] < 100
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Looks of 200 steps, where tau does not matter."""
+    monkeypatch.setattr(diagnosis, "_MAX_STEPS", 200)
+
+
+def test_a_large_machine_makes_fewer_steps(monkeypatch):
+    steps = []
+    of = diagnosis._mixing_of
+    monkeypatch.setattr(diagnosis, "_mixing_of", lambda s: (steps.append(len(s)), of(s))[1])
+    one_bond(999)
+    monkeypatch.setattr(diagnosis, "_MAX_WORK", 64 * 500)
+    one_bond(999)
+    assert steps == [n for n in (200, 400, 800, 1600, 200, 400) for _ in range(2)]
 
 
 def test_a_look_warns_of_chains_that_do_not_mix():
@@ -389,9 +478,43 @@ def test_a_look_warns_of_chains_that_do_not_mix():
         _, warned[coupling] = looked_at(model, n=300)
     assert warned[0.2] == []
     (text,) = warned[2.5]
-    assert text.startswith("the chains no longer mix: their autocorrelation time is ")
+    assert text.startswith("the chains no longer mix: their autocorrelation time is at least ")
     assert "an update makes 2 (R-hat " in text
     assert "use chains=TemperedPCD() or more n_steps, and sample with sampler='ptt'" in text
+
+
+@pytest.mark.usefixtures("short")
+def test_chains_that_start_at_the_data_matter_for_samples_alone():
+    warned = {}
+    for n_steps in (20, 1600):
+        model = two_wells(2.5, CD(n_chains=64), n_steps_sample=n_steps)
+        model.chains.state[::2] = -1.0
+        _, warned[n_steps] = looked_at(model)
+    assert warned[1600] == []
+    (text,) = warned[20]
+    assert text.startswith("samples made with sampler='gibbs' will be slow: the autocorrelation")
+    assert "at least" in text
+    assert "and n_steps_sample=20 (R-hat " in text
+    assert text.endswith("sample with sampler='ptt' or more n_steps")
+
+
+@pytest.mark.usefixtures("short")
+def test_a_ladder_is_judged_by_its_swaps():
+    way = TemperedPCD(n_chains=64, n_rungs=6)
+    model = two_wells(2.5, way, n_steps_sample=1600)
+    model.chains.state[::2] = -1.0
+    numbers, warnings = looked_at(model)
+    assert numbers["tau"] > 40
+    assert (numbers["smallest_swap_rate"], warnings) == (0.5, [])
+    model.chains.swap_rates[2] = 0.02
+    numbers, (text,) = looked_at(model)
+    assert numbers["smallest_swap_rate"] == 0.02
+    assert text.startswith("the ladder is broken between rungs 3 and 4 of 6: only 0.02 of their")
+    assert text.endswith("use chains=TemperedPCD(n_rungs=12) or more")
+    slow = two_wells(2.5, way, n_steps_sample=20)
+    slow.chains.state[::2] = -1.0
+    (text,) = looked_at(slow)[1]
+    assert text.startswith("samples made with sampler='gibbs' will be slow")
 
 
 def test_a_look_at_a_machine_that_never_moves():
@@ -400,6 +523,69 @@ def test_a_look_at_a_machine_that_never_moves():
     assert not math.isnan(numbers["tau"])
     assert not math.isnan(numbers["r_hat"])
     looked_at(model, n=1)
+
+
+# ---------------------------------------------------------------------- a look, with conditions
+
+
+def two_wells_above_zero():
+    """Couplings 0.6 exp(c), the chains in both wells at all conditions from -1.5 to 1."""
+    spec = TensorSpec(n_features=6, binary=(True,) * 6, n_conditions=1)
+    model = build(spec, n_hidden=6, chains=PCD(n_steps=2, n_chains=256)).eval()
+    model.conditioner = torch.nn.Linear(1, sum(model.widths))
+    with torch.no_grad():
+        model.couplings.copy_(0.6 * (torch.eye(6) + torch.eye(6).roll(1, 1)))
+        model.hidden_bias.zero_()
+        model.conditioner.weight.zero_()[-model.widths[-1] :] = 1.0
+        model.conditioner.bias.zero_()
+    model.chains.condition[:, 0] = torch.linspace(-1.5, 1, 256)
+    model.chains.state[::2], model.chains.state[1::2] = -1.0, 1.0
+    return model
+
+
+def looked_at_under(low, high, *, backwards=False, n=301):
+    model, x = two_wells_above_zero(), drawn(ring_law(6, 0.4, 0.0), n)
+    condition = torch.linspace(low, high, n)[:, None]
+    rows = torch.arange(n).flip(0) if backwards else torch.arange(n)
+    numbers, warnings = model.diagnose(x[rows], condition[rows], rng=noise())
+    return model, x, condition, numbers, warnings
+
+
+def test_mixing_is_that_of_the_worst_condition_in_any_order():
+    *_, numbers, warnings = looked_at_under(-1.5, 1.0)
+    *_, other, told = looked_at_under(-1.5, 1.0, backwards=True)
+    assert (numbers["tau"], numbers["r_hat"], warnings) == (other["tau"], other["r_hat"], told)
+    assert len(warnings) == 1
+    *_, below, silent = looked_at_under(-1.5, -0.5)
+    assert silent == []
+    assert below["tau"] < 10 < numbers["tau"]
+
+
+@pytest.mark.usefixtures("short")
+def test_couplings_of_a_look_have_the_gains_of_the_median_condition():
+    model, *_, numbers, _ = looked_at_under(-1.5, 1.0)
+    bare = torch.linalg.matrix_norm(model.couplings.detach(), 2).item()
+    assert numbers["singular_value_1"] == pytest.approx(bare * math.exp(-0.25), rel=1e-5)
+
+
+@pytest.mark.usefixtures("short")
+def test_the_likelihood_of_a_look_under_conditions(monkeypatch):
+    model, x, condition, numbers, _ = looked_at_under(-1.5, 1.0)
+    assert "log_z" not in numbers
+    with torch.no_grad():
+        log_z = [
+            torch.logsumexp(-model.free_energy(all_spins(6), c.expand(64, 1)), 0)
+            for c in condition
+        ]
+        log_p = (-model.free_energy(x, condition) - torch.stack(log_z))[:256].double()
+    assert numbers["log_likelihood"] == pytest.approx(float(log_p.mean()), abs=1e-4)
+    error = float(log_p.std()) / 16
+    assert numbers["log_likelihood_error"] == pytest.approx(error, rel=1e-4)
+    monkeypatch.setattr(diagnosis, "_MAX_SUMMED", 100 * 2**6 * 6)
+    fewer = looked_at_under(-1.5, 1.0)[3]
+    assert fewer["log_likelihood"] == pytest.approx(float(log_p[:100].mean()), abs=1e-4)
+    monkeypatch.setattr(diagnosis.partition, "_QUICK", 5)
+    assert "log_likelihood" not in looked_at_under(-1.5, 1.0)[3]
 
 
 # ---------------------------------------------------------------------- the 4x4 Ising model

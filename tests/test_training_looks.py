@@ -214,6 +214,44 @@ def test_held_out_rows_if_there_are_any_and_training_rows_otherwise():
     assert rows(0.0)[0] == set(range(160))
 
 
+def looked_at(weight, n_held_out=None):
+    """Values of the rows 0, 1, ... that a look shows."""
+    n = len(weight)
+    x = torch.arange(float(n))[:, None]
+    held_out = torch.arange(n)[: n if n_held_out is None else n_held_out]
+    data = SimpleNamespace(held_out=held_out, rows=torch.arange(n), x=x, condition=x)
+    data.weight = torch.as_tensor(weight)
+    looks = looks_module.Looks(Shown(), data)
+    assert torch.equal(looks.x, looks.condition)
+    return looks.x[:, 0]
+
+
+def test_a_plain_mean_over_a_look_is_the_weighted_one():
+    weight = torch.rand(5000, generator=torch.Generator().manual_seed(0)) ** 4
+    weight[:100] = weight[-100:] = 0
+    value = torch.randn(5000, generator=torch.Generator().manual_seed(1)) + 3 * weight
+    shown = looked_at(weight).long()
+    assert len(shown) == 1024
+    mean = float((weight * value).sum() / weight.sum())
+    error = float(value[shown].std()) / 32
+    assert abs(float(value[shown].mean()) - mean) < 4 * error
+    assert abs(float(value[:1024].mean()) - mean) > 10 * error  # as they are
+    counts = torch.bincount(shown, minlength=5000)
+    assert counts[weight == 0].sum() == 0
+    assert ((counts - 1024 * weight / weight.sum()).abs() < 1).all()
+
+
+def test_each_event_is_looked_at_once_where_weights_are_equal():
+    assert looked_at(torch.ones(300)).tolist() == list(range(300))
+    assert len(looked_at(torch.full((3000,), 0.1)).unique()) == 1024
+    assert looked_at(torch.tensor([0.0, 1.0, 3.0, 0.0])).tolist() == [1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("weight", [[2.0, -1.0, 3.0, 1.0], [0.0, 0.0, 0.0, 7.0]])
+def test_events_without_a_law_are_looked_at_as_they_are(weight):
+    assert looked_at(weight, n_held_out=3).tolist() == [0, 1, 2]
+
+
 # ---------------------------------------------------------------- how often
 
 
@@ -228,7 +266,7 @@ def test_steps_between_looks_grow_by_a_fifth():
 def test_looks_take_a_twentieth_of_the_time(clock, look, n_looks):
     clock.look = look
     rows, x = torch.arange(8), column(8)
-    data = SimpleNamespace(held_out=rows, rows=rows, x=x, condition=x)
+    data = SimpleNamespace(held_out=rows, rows=rows, x=x, condition=x, weight=None)
     looks = looks_module.Looks(Shown(), data)
     for step in range(100, 10_000, 100):
         clock.now += 100 / 64

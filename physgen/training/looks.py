@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from physgen.random import GeneratorRandom, as_generator
 from physgen.training.batches import Batches
@@ -29,7 +29,7 @@ class Looks:
 
     def __init__(self, model: nn.Module, data: Batches) -> None:
         self.model: Any = model
-        rows = (data.held_out if len(data.held_out) else data.rows)[:_MAX_ROWS]
+        rows = _shown(data.held_out if len(data.held_out) else data.rows, data.weight)
         self.x, self.condition = data.x[rows], data.condition[rows]
         self.next_step = 0
         self.last_cost = self.spent = 0.0
@@ -96,6 +96,20 @@ class Looks:
                 "named; choose another name"
             )
         return numbers, [warnings] if isinstance(warnings, str) else list(warnings)
+
+
+def _shown(rows: Tensor, weight: Tensor | None) -> Tensor:
+    """Rows to look at: the first ones, or in proportion to their weights where none is negative.
+
+    Drawn at equal distances in the sum of the weights; the rows come in random order, so no noise
+    is needed.
+    """
+    if weight is None or (weight[rows] < 0).any() or not (weight[rows] > 0).any():
+        return rows[:_MAX_ROWS]
+    total = weight[rows].double().cumsum(0)
+    n = min(len(rows), _MAX_ROWS)
+    places = (torch.arange(n, device=total.device) + 0.5) / n * total[-1]
+    return rows[torch.searchsorted(total, places)]
 
 
 @contextlib.contextmanager

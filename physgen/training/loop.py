@@ -41,8 +41,9 @@ def train(
 
     A model with ``diagnose`` is looked at along the training, at steps that grow by a fifth and
     for at most 5 % of the time, and in the end once more, with the averaged weights. It is shown
-    up to 1024 held-out events, or training events where none are held out. A look changes nothing:
-    with and without looks, a training ends at the same weights.
+    up to 1024 held-out events, or training events where none are held out, drawn in proportion to
+    their weights unless some are negative. A look changes nothing: with and without looks, a
+    training ends at the same weights.
 
     ``loss`` and ``diagnose`` may raise a FloatingPointError that says why the model diverges. The
     training then goes back to the last state that passed a look, with half the learning rate; a
