@@ -44,8 +44,6 @@ RESULT = Path(__file__).parent / "results" / "rbm_ising.json"
 SIDE = 16
 BETAS = (0.40, CRITICAL_BETA, 0.48)
 TRAINED = (0.38, 0.39, 0.41, 0.43, 0.45, 0.46, 0.47, 0.49)
-# at the critical point a chain forgets slowly, so what counts are many of them
-CHAINS = PCD(n_steps=10, n_chains=8192)
 SYMMETRIC = {"flip_symmetric": True, "translation_symmetric": True, "filter_size": 3}
 
 
@@ -226,7 +224,7 @@ def main():
     truths = {
         beta: averages(ising(200_000 // scale, {"beta": beta}, rng=7), beta) for beta in BETAS
     }
-    machine = pg.RBM(n_hidden=512, learning_rate=0.01, chains=CHAINS, **SYMMETRIC)
+    machine = pg.RBM(n_hidden=512, learning_rate=0.02, chains=PCD(n_steps=10), **SYMMETRIC)
     for beta in BETAS:
         training = ising(n_train, {"beta": beta}, rng=1)
         surrogate, cpu = fit(pg.Events.from_dict({"spins": training["spins"]}), machine, steps)
@@ -237,17 +235,19 @@ def main():
         if beta == CRITICAL_BETA:
             critical, critical_cpu, critical_events = surrogate, cpu, training
     print("cost of an independent lattice at beta_c")
-    rows["samplers"] = costs(critical, 1500 // scale)
+    rows["samplers"] = costs(critical, 1000 // scale)
     print("as a proposal with the exact energy at beta_c")
     rows["proposal"] = proposal(critical, 2000 // scale)
-    rows["conditional"] = conditional(ising, n_train, 2 * steps, n_events, effort, truths)
+    rows["conditional"] = conditional(ising, n_train, 4 * steps // 3, n_events, effort, truths)
     plain = pg.RBM(n_hidden=512, chains=PCD(n_steps=10))
-    dense, cpu = fit(pg.Events.from_dict({"spins": critical_events["spins"]}), plain, steps)
+    dense, cpu = fit(
+        pg.Events.from_dict({"spins": critical_events["spins"]}), plain, 2 * steps // 3
+    )
     rows["without symmetries"] = judged(
         dense(n_events, rng=2, **effort), CRITICAL_BETA, truths[CRITICAL_BETA]
     )
     show(f"without symmetries, trained for {cpu:.0f} CPU s", rows["without symmetries"])
-    rows["without symmetries"]["training"] = {"steps": steps, "cpu_seconds": cpu}
+    rows["without symmetries"]["training"] = {"steps": 2 * steps // 3, "cpu_seconds": cpu}
     if args.peers:
         rows |= peers_rows(
             args.peers, critical_events, truths[CRITICAL_BETA], critical_cpu, n_events
@@ -259,7 +259,9 @@ def main():
 def conditional(ising, n_train, steps, n_events, effort, truths):
     """One machine for all beta, asked at three that it has not seen."""
     training = ising(n_train, {"beta": np.resize(TRAINED, n_train)}, rng=1)
-    settings = pg.RBM(n_hidden=512, learning_rate=0.01, chains=CHAINS, **SYMMETRIC)
+    settings = pg.RBM(
+        n_hidden=512, learning_rate=0.02, chains=PCD(n_steps=10, n_chains=2048), **SYMMETRIC
+    )
     surrogate, cpu = fit(training, settings, steps, ["beta"])
     rows = {"training": {"steps": steps, "cpu_seconds": cpu, "betas": TRAINED}}
     for beta in BETAS:

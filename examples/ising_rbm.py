@@ -32,7 +32,6 @@ import torch
 from matplotlib.figure import Figure
 
 import physgen as pg
-from physgen.models import PCD
 from physgen.observables import ising_energy
 from physgen.plotting import receptive_fields
 from physgen.simulators import Ising2D
@@ -162,8 +161,7 @@ def main(argv=None):
 
     large = pg.RBM(
         n_hidden=512,
-        # at the critical point a chain forgets slowly, so what counts are many of them
-        chains=PCD(n_chains=4096),
+        learning_rate=0.02,
         flip_symmetric=True,
         translation_symmetric=True,
         filter_size=3,
