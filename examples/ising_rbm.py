@@ -166,8 +166,8 @@ def main(argv=None):
         translation_symmetric=True,
         filter_size=3,
     )
-    surrogate, truth = learn(16, 50_000 // scale, large, steps=800 // scale, batch_size=256)
-    made = surrogate(4000 // scale, rng=2, n_steps=400 // scale)["spins"]
+    surrogate, truth = learn(16, 50_000 // scale, large, steps=1200 // scale, batch_size=256)
+    made = surrogate(4000 // scale, rng=2, n_steps=300 // scale)["spins"]
     energy = ising_energy(made).astype(float)
     exact = torus(16, CRITICAL_BETA)
     e = mean_energy(energy, 256, independent=True)

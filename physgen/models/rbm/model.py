@@ -244,11 +244,11 @@ class RBMModel(GenerativeModel):
         -------
         dict of str to float
             Mean free energies of the data and of the chains, reconstruction error, pseudo
-            log-likelihood, log-likelihood with ln Z and its error (without conditions), the
-            largest singular values of the couplings, and the mixing of the chains: tau in block
-            Gibbs steps and split R-hat.
+            log-likelihood, ln Z, log-likelihood per event in units of the preprocessed features
+            with its error, the largest singular values of the couplings, and the mixing of
+            chains: tau in block Gibbs steps, up to about 80, and split R-hat of as many steps.
         list of str
-            A warning where the chains no longer mix.
+            A warning where the chains no longer mix, or their ladder is broken.
         """
         return diagnosis.diagnose(self, x, condition, rng)
 
