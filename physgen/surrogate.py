@@ -423,7 +423,7 @@ class Surrogate:
             f"trained on {info.get('n_events', 0):,} events, seed {info.get('seed')} ({used})",
             "last loss:", *losses,
             f"made with {versions}",
-            *self.history.messages,
+            *filter(None, [self.history.describe()]),
         ]  # fmt: skip
         return "\n".join(lines)
 

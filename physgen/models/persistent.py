@@ -113,7 +113,21 @@ class PersistentChains(nn.Module):
         n_candidates = _N_CANDIDATES if condition.shape[1] else 1
         index = (rng.uniform(n_events, n_candidates) * n_chains).long().clamp_(max=n_chains - 1)
         distance = (self.condition[index] - condition[:, None, :]).square().sum(2)
-        state = self.state[index.gather(1, distance.argmin(1, keepdim=True))[:, 0]]
+        return self._features(index.gather(1, distance.argmin(1, keepdim=True))[:, 0])
+
+    def as_they_are(self, condition: Tensor, *, rng: Random) -> Tensor:
+        """Chains to compare events with, outside of training, shape (n_events, n_features).
+
+        In their turn or, with conditions, at nearly those of the events.
+        """
+        if condition.shape[1]:
+            return self.draw(len(condition), condition, rng=rng)
+        return self._features(
+            torch.arange(len(condition), device=self.state.device) % len(self.state)
+        )
+
+    def _features(self, index: Tensor) -> Tensor:
+        state = self.state[index]
         return state[:, : self._n_features] if state.ndim == 2 else state[:, -1]
 
     def draw_conditions(self, n_events: int) -> Tensor:

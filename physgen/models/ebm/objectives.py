@@ -167,9 +167,9 @@ class ContrastiveDivergence:
 
     def _fantasy(self, model: EnergyModel, condition: Tensor, rng: Random) -> Tensor:
         chains = _buffer(model)
-        start = chains.oldest(condition, rng=rng)
         if not model.training:
-            return start
+            return chains.as_they_are(condition, rng=rng)
+        start = chains.oldest(condition, rng=rng)
         if self.restart > 0:
             fresh = rng.uniform(len(start), 1) < self.restart
             start = noise_like(start, model.spec, rng=rng).where(fresh, start)

@@ -105,10 +105,9 @@ class PCD:
 
     def fantasies(self, model: RBMModel, x: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
         """States of the chains that have waited longest, after k steps."""
-        state = model.chains.oldest(condition, rng=rng)
-        visible, hidden = state.tensor_split((x.shape[1],), dim=1)
         if not model.training:
-            return visible
+            return model.chains.as_they_are(condition, rng=rng)
+        hidden = model.chains.oldest(condition, rng=rng)[:, x.shape[1] :]
         # from the hidden units on: their field was known from the last update, which saves a
         # matrix product of each update
         p = model.parameters_at(condition)
@@ -147,9 +146,9 @@ class FastPCD:
 
     def fantasies(self, model: RBMModel, x: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
         """States of the chains after k steps with the fast addition."""
-        start = model.chains.oldest(condition, rng=rng)
         if not model.training:
-            return start
+            return model.chains.as_they_are(condition, rng=rng)
+        start = model.chains.oldest(condition, rng=rng)
         return model.driven_parameters(condition).gibbs(start, self.n_steps, rng)
 
 
@@ -182,9 +181,9 @@ class TemperedPCD:
 
     def fantasies(self, model: RBMModel, x: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
         """States of the last rung after k steps and swaps of the whole ladder."""
-        state = model.chains.oldest(condition, rng=rng)
         if not model.training:
-            return state[:, -1]
+            return model.chains.as_they_are(condition, rng=rng)
+        state = model.chains.oldest(condition, rng=rng)
         path = model.trajectory(condition, snapshots=False)
         ladder = model.chains.ladder
         copies = Copies(path.energy, state.transpose(0, 1), tuple(ladder.tolist()))
