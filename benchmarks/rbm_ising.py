@@ -4,8 +4,8 @@
     peers/bin/pip install rbms==0.5.0 scikit-learn==1.9.1 torch==2.13.0
     OMP_NUM_THREADS=1 python benchmarks/rbm_ising.py --peers peers/bin/python
 
-writes benchmarks/results/rbm_ising.json (not with --quick). Without --peers the other packages are
-skipped.
+writes benchmarks/results/rbm_ising.json (not with --quick; with --only some sections, whose rows are
+added to the others). Without --peers the other packages are skipped.
 
 - One machine at each of beta = 0.40, beta_c and 0.48, and one for all beta, which learns at eight
   other values and is asked at these three. Pulls are deviations in standard errors of both
@@ -21,6 +21,7 @@ skipped.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import tempfile
 import time
 from pathlib import Path
@@ -28,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ising_timing import Peers
-from machine import write_result
+from machine import read_rows, write_result
 
 import physgen as pg
 from physgen import mcmc
@@ -44,7 +45,13 @@ RESULT = Path(__file__).parent / "results" / "rbm_ising.json"
 SIDE = 16
 BETAS = (0.40, CRITICAL_BETA, 0.48)
 TRAINED = (0.38, 0.39, 0.41, 0.43, 0.45, 0.46, 0.47, 0.49)
-SYMMETRIC = {"flip_symmetric": True, "translation_symmetric": True, "filter_size": 3}
+MACHINE = pg.RBM(
+    n_hidden=512,
+    learning_rate=0.02,
+    flip_symmetric=True,
+    translation_symmetric=True,
+    filter_size=3,
+)
 
 
 def spins_of(events, beta):
@@ -149,7 +156,10 @@ def costs(surrogate, n_steps):
             )
             chain, n_rungs = tempering.chain, len(rungs)
             swaps = [float(tempering.swap_rates.min()), float(tempering.swap_rates.max())]
-        tau = {key: chain.measure(key).tau for key in watched}
+        tau = {
+            key: mcmc.integrated_autocorrelation_time(chain.series[key], min_length=5).value
+            for key in watched
+        }
         rows[name] = {
             "rungs": n_rungs,
             "swap_rates": swaps,
@@ -168,12 +178,12 @@ def proposal(surrogate, n_steps):
     energy = ising.reduced_energy(CRITICAL_BETA)
     start = torch.from_numpy(ising(200, {"beta": CRITICAL_BETA}, rng=9)["spins"])
     rows = {}
-    for n_moves in (1, 10, 100):
+    for n_moves, n_times in ((1, 1), (10, 2), (100, 5)):
         chain = mcmc.run_chains(
             mcmc.Metropolis(proposal=surrogate.model.moves(n_moves)),
             energy,
             start,
-            n_steps=max(50, n_steps // n_moves),
+            n_steps=n_steps // n_times,
             observables={"e": lambda s: energy(s) / (SIDE**2 * CRITICAL_BETA)},
             rng=GeneratorRandom(as_generator(4)),
         )
@@ -211,64 +221,89 @@ def peers_rows(python, training, truth, seconds, n_events):
     return rows
 
 
+SECTIONS = ("fixed", "conditional", "critical", "peers")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", metavar="PYTHON")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", nargs="*", choices=SECTIONS, default=SECTIONS)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    scale = 20 if args.quick else 1
-    n_train, n_events = 100_000 // scale, 10_000 // scale
-    steps, effort = 3000 // scale, {"n_steps": 500 // scale}
-    ising, rows = Ising2D(n_side=SIDE), {}
-    truths = {
-        beta: averages(ising(200_000 // scale, {"beta": beta}, rng=7), beta) for beta in BETAS
-    }
-    machine = pg.RBM(n_hidden=512, learning_rate=0.02, chains=PCD(n_steps=10), **SYMMETRIC)
-    for beta in BETAS:
-        training = ising(n_train, {"beta": beta}, rng=1)
-        surrogate, cpu = fit(pg.Events.from_dict({"spins": training["spins"]}), machine, steps)
-        made = surrogate(n_events, rng=2, **effort)
-        rows[f"beta {beta:.4f}"] = judged(made, beta, truths[beta])
-        show(f"beta = {beta:.4f}, trained for {cpu:.0f} CPU s", rows[f"beta {beta:.4f}"])
-        rows[f"beta {beta:.4f}"]["training"] = {"steps": steps, "cpu_seconds": cpu}
-        if beta == CRITICAL_BETA:
-            critical, critical_cpu, critical_events = surrogate, cpu, training
-    print("cost of an independent lattice at beta_c")
-    rows["samplers"] = costs(critical, 1000 // scale)
+    for section in args.only:
+        rows = globals()[f"section_{section}"](Sizes(args.quick), args.peers)
+        if not args.quick:
+            write_result(RESULT, read_rows(RESULT) | rows)
+
+
+class Sizes:
+    """How much of everything."""
+
+    def __init__(self, quick):
+        scale = 20 if quick else 1
+        self.n_train, self.n_events = 100_000 // scale, 10_000 // scale
+        self.n_truth, self.steps = 200_000 // scale, 3000 // scale
+        self.chain_steps, self.seconds = (2000, 2) if quick else (3000, 120)
+        self.effort = {"n_steps": 500 // scale}
+
+
+def truth_at(beta, sizes):
+    return averages(Ising2D(n_side=SIDE)(sizes.n_truth, {"beta": beta}, rng=7), beta)
+
+
+def machine_at(beta, settings, steps, title, sizes):
+    """A machine that learned lattices of one temperature, and how it is judged."""
+    lattices = Ising2D(n_side=SIDE)(sizes.n_train, {"beta": beta}, rng=1)
+    surrogate, cpu = fit(pg.Events.from_dict({"spins": lattices["spins"]}), settings, steps)
+    made = surrogate(sizes.n_events, rng=2, **sizes.effort)
+    rows = judged(made, beta, truth_at(beta, sizes))
+    show(f"{title}, beta = {beta:.4f}, trained for {cpu:.0f} CPU s", rows)
+    return surrogate, rows | {"training": {"steps": steps, "cpu_seconds": cpu}}
+
+
+def section_fixed(sizes, _):
+    found = {}
+    for beta in (0.40, 0.48):
+        _, found[f"beta {beta:.4f}"] = machine_at(beta, MACHINE, sizes.steps, "symmetric", sizes)
+    return found
+
+
+def section_critical(sizes, _):
+    surrogate, rows = machine_at(CRITICAL_BETA, MACHINE, sizes.steps, "symmetric", sizes)
+    rows = {f"beta {CRITICAL_BETA:.4f}": rows}
     print("as a proposal with the exact energy at beta_c")
-    rows["proposal"] = proposal(critical, 2000 // scale)
-    rows["conditional"] = conditional(ising, n_train, 4 * steps // 3, n_events, effort, truths)
+    rows["proposal"] = proposal(surrogate, sizes.chain_steps)
+    print("cost of an independent lattice at beta_c")
+    return rows | {"samplers": costs(surrogate, sizes.chain_steps)}
+
+
+def section_peers(sizes, python):
+    """Machines without symmetries: ours, and those of other packages for the same CPU time."""
     plain = pg.RBM(n_hidden=512, chains=PCD(n_steps=10))
-    dense, cpu = fit(
-        pg.Events.from_dict({"spins": critical_events["spins"]}), plain, 2 * steps // 3
-    )
-    rows["without symmetries"] = judged(
-        dense(n_events, rng=2, **effort), CRITICAL_BETA, truths[CRITICAL_BETA]
-    )
-    show(f"without symmetries, trained for {cpu:.0f} CPU s", rows["without symmetries"])
-    rows["without symmetries"]["training"] = {"steps": 2 * steps // 3, "cpu_seconds": cpu}
-    if args.peers:
-        rows |= peers_rows(
-            args.peers, critical_events, truths[CRITICAL_BETA], critical_cpu, n_events
-        )
-    if not args.quick:
-        write_result(RESULT, rows)
+    steps = 2 * sizes.steps // 3
+    _, rows = machine_at(CRITICAL_BETA, plain, steps, "without symmetries", sizes)
+    rows = {"without symmetries": rows}
+    if python is None:
+        return rows
+    lattices = Ising2D(n_side=SIDE)(sizes.n_train, {"beta": CRITICAL_BETA}, rng=1)
+    truth = truth_at(CRITICAL_BETA, sizes)
+    return rows | peers_rows(python, lattices, truth, sizes.seconds, sizes.n_events)
 
 
-def conditional(ising, n_train, steps, n_events, effort, truths):
+def section_conditional(sizes, _):
     """One machine for all beta, asked at three that it has not seen."""
-    training = ising(n_train, {"beta": np.resize(TRAINED, n_train)}, rng=1)
-    settings = pg.RBM(
-        n_hidden=512, learning_rate=0.02, chains=PCD(n_steps=10, n_chains=2048), **SYMMETRIC
-    )
-    surrogate, cpu = fit(training, settings, steps, ["beta"])
+    ising = Ising2D(n_side=SIDE)
+    lattices = ising(sizes.n_train, {"beta": np.resize(TRAINED, sizes.n_train)}, rng=1)
+    settings = dataclasses.replace(MACHINE, chains=PCD(n_steps=10, n_chains=2048))
+    steps = 4 * sizes.steps // 3
+    surrogate, cpu = fit(lattices, settings, steps, ["beta"])
     rows = {"training": {"steps": steps, "cpu_seconds": cpu, "betas": TRAINED}}
     for beta in BETAS:
-        made = surrogate(n_events, {"beta": beta}, rng=2, **effort)
-        rows[f"beta {beta:.4f}"] = judged(made, beta, truths[beta])
+        made = surrogate(sizes.n_events, {"beta": beta}, rng=2, **sizes.effort)
+        rows[f"beta {beta:.4f}"] = judged(made, beta, truth_at(beta, sizes))
         show(f"one machine for all beta, at {beta:.4f}", rows[f"beta {beta:.4f}"])
-    return rows
+    return {"conditional": rows}
 
 
 if __name__ == "__main__":
