@@ -14,7 +14,8 @@ are added to the others). Without --peers the other packages are skipped.
   over exact samples of the same size.
 - What an independent lattice costs: autocorrelation times of Gibbs steps, tempering and trajectory
   tempering, in steps and in block Gibbs steps of one machine (rungs times 2 tau).
-- The same data and CPU seconds for a machine without symmetries, scikit-learn and rbms.
+- On the same data, for about as many CPU seconds: a machine without symmetries, scikit-learn and
+  rbms, at rates that were not tuned.
 - As a proposal of a Markov chain with the exact energy: acceptance, and pulls of its averages.
 """
 

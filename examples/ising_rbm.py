@@ -12,7 +12,7 @@ On 4 x 4 spins all 65,536 states can be summed, so the distance from the truth,
 is a number without an error at every moment of the training. On 16 x 16 the machine knows two
 symmetries: the law is the same with all spins turned over, and at every place. Its couplings are
 then a few filters. Energy and specific heat are compared with Kaufman's solution, the law of the
-energy with Beale's density of states. One core needs a minute.
+energy with Beale's density of states. One core needs a minute and a half.
 
 .. image:: /images/ising_rbm.png
    :alt: Exact Kullback-Leibler divergence along the training, generated lattices, learned filters,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,16 +22,23 @@ BLOCK_CPU = 256
 BLOCK_CUDA = 16_384
 
 
-def check_effort(model: nn.Module, method: str, effort: Mapping[str, Any]) -> None:
-    """Refuse arguments that a method of the model does not take."""
-    taken = inspect.signature(getattr(model, method)).parameters
-    of_surrogate = ("n_events", "x", "known", "condition", "rng") if method != "log_z" else ()
-    known = [name for name in taken if name not in (*of_surrogate, "condition")]
+def check_effort(method: Callable[..., Any], effort: Iterable[str], *, filled_in: str) -> None:
+    """Refuse arguments that a method of a model does not take.
+
+    Parameters
+    ----------
+    method : callable
+    effort : iterable of str
+        Names of the arguments that a user gives.
+    filled_in : str
+        Names of those that the surrogate gives itself.
+    """
+    known = [n for n in inspect.signature(method).parameters if n not in filled_in.split()]
     for name in effort:
         if name not in known:
             raise TypeError(
-                f"{method} of {type(model).__name__} does not take {name!r} (it takes: "
-                f"{', '.join(known) or 'nothing besides conditions and rng'})"
+                f"{method.__qualname__} does not take {name!r} (it takes: "
+                f"{', '.join(known) or 'nothing that could be chosen'})"
             )
 
 

@@ -101,7 +101,7 @@ def completed(
     def of_block(rows: Array) -> Tensor:
         x, condition = _tensors(preprocessor, events[rows])
         device = next(model.parameters()).device  # type: ignore[attr-defined]  # an nn.Module
-        numbers = torch.arange(BLOCK_CPU, device=device) + int(rows[0]) // BLOCK_CPU * BLOCK_CPU
+        numbers = torch.arange(BLOCK_CPU, device=device) + int(rows[0])
         known = features[torch.from_numpy(rows)].to(device)
         rng = PhiloxRandom(seed, numbers)
         x, condition = x.to(device), condition.to(device)

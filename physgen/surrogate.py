@@ -232,7 +232,8 @@ class Surrogate:
         TypeError
             If the model's ``sample`` does not take such an argument.
         """
-        blocks.check_effort(self.model, "sample", effort)
+        sample: Any = self.model.sample
+        blocks.check_effort(sample, effort, filled_in="n_events condition rng")
         n_events = whole_number("n_events", n_events, 1)
         first_event = whole_number("first_event", first_event, 0)
         given, outside = self.conditions.check(n_events, conditions, extrapolate=extrapolate)
@@ -281,10 +282,8 @@ class Surrogate:
             If the events do not fit, or a transform is in the way.
         """
         if not isinstance(self.model, HasLogProb):
-            raise TypeError(
-                f"{type(self.model).__name__} has no log_prob: RBM has; that of an EBM is minus "
-                "its energy, minus log_z"
-            )
+            kind = type(self.model).__name__
+            raise TypeError(f"{kind} has no log_prob (RBM has; of an EBM it is -energy - log_z)")
         given = densities.given_events(
             self.preprocessor, self.conditions, events, extrapolate=extrapolate
         )
@@ -323,10 +322,9 @@ class Surrogate:
             If conditions are missing or outside the trained range.
         """
         if not isinstance(self.model, HasLogZ):
-            raise TypeError(
-                f"{type(self.model).__name__} has no partition function: RBM and EBM have"
-            )
-        blocks.check_effort(self.model, "log_z", how)
+            kind = type(self.model).__name__
+            raise TypeError(f"{kind} has no partition function: RBM and EBM have")
+        blocks.check_effort(self.model.log_z, how, filled_in="condition")
         given, _ = self.conditions.check(1, conditions, extrapolate=extrapolate)
         condition = self.preprocessor.condition(given, 1, rng=PhiloxRandom(0, torch.arange(1)))
         with threads(1):
@@ -383,7 +381,7 @@ class Surrogate:
         """
         if not isinstance(self.model, CompletesEvents):
             raise TypeError(f"{type(self.model).__name__} cannot complete events: RBM can")
-        blocks.check_effort(self.model, "complete", effort)
+        blocks.check_effort(self.model.complete, effort, filled_in="x known condition rng")
         given = densities.given_events(
             self.preprocessor, self.conditions, events, unknown=True, extrapolate=extrapolate
         )

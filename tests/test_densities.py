@@ -115,7 +115,7 @@ def test_models_without_a_density_say_so():
         vae.log_z()
     with pytest.raises(TypeError, match="VAEModel cannot complete events"):
         vae.complete(truth, {}, rng=0)
-    with pytest.raises(TypeError, match=r"sample of VAEModel does not take .n_steps. \(it takes"):
+    with pytest.raises(TypeError, match=r"VAEModel.sample does not take .n_steps. \(it takes"):
         vae(3, rng=0, n_steps=5)
 
 
@@ -274,14 +274,27 @@ def test_what_is_said_of_an_event_does_not_depend_on_the_others():
 
 
 def test_arguments_that_a_method_does_not_take_are_named(fitted):
-    with pytest.raises(TypeError, match="log_z of RBMModel does not take 'nchains'"):
+    with pytest.raises(TypeError, match=r"RBMModel\.log_z does not take 'nchains'"):
         fitted.log_z(nchains=3)
-    with pytest.raises(
-        TypeError, match=r"complete of RBMModel does not take 'sampler' \(it takes"
-    ):
+    with pytest.raises(TypeError, match=r"RBMModel\.complete does not take 'sampler' \(it takes"):
         fitted.complete({"spins": SPINS}, {}, rng=0, sampler="ptt")
 
 
 def test_an_error_that_cannot_be_trusted_says_so(fitted):
     few = fitted.log_z(method="ais", n_chains=20, n_betas=5)
     assert "chains effective: the error is too small" in few.note
+
+
+def test_the_sum_over_all_states_is_made_once_for_all_blocks(fitted, monkeypatch):
+    from physgen.models.rbm import partition
+
+    calls, enumerated = [], partition.enumerated
+    monkeypatch.setattr(partition, "enumerated", lambda *a: calls.append(1) or enumerated(*a))
+    monkeypatch.setattr(fitted.model, "_known", (torch.zeros(0), {}))
+    fitted.log_prob({"spins": spins(1000)})
+    assert len(calls) == 1
+
+
+def test_the_description_tells_what_the_last_look_showed(fitted):
+    assert "log_likelihood" in fitted.describe()
+    assert "reconstruction_error" in fitted.describe()

@@ -133,3 +133,13 @@ def test_restored_chains_go_on_as_the_others(spec):
         kept.push(kept.oldest(c + 0.1, rng=noise(9)) * 2, c)
     for name, tensor in one.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_held_out_events_meet_chains_of_their_own_condition():
+    kept = chains(GIVEN, 256)
+    kept.condition.copy_(torch.where(torch.arange(256)[:, None] < 128, -1.0, 1.0))
+    kept.state.copy_(kept.condition.expand(-1, 3))
+    level = torch.where(torch.arange(1000)[:, None] % 3 == 0, -1.0, 1.0)
+    assert torch.equal(kept.as_they_are(level, rng=noise()), level.expand(-1, 3))
+    # in their turn they would not
+    assert not torch.equal(kept.state[torch.arange(1000) % 256], level.expand(-1, 3))

@@ -627,3 +627,9 @@ def test_the_critical_ising_model_is_learned_to_a_hundredth_of_a_nat():
 def test_the_critical_ising_model_is_learned_at_every_seed(way, seed):
     settings = RBM(n_hidden=16, flip_symmetric=True, chains=way, learning_rate=0.03)
     assert ising_divergence(settings, 3000, seed) <= 0.005
+
+
+def test_gradients_of_shared_parameters_count_in_sites():
+    spec = TensorSpec(n_features=16, binary=(True,) * 16, shape=(4, 4))
+    assert RBM(n_hidden=16, translation_symmetric=True).build(spec).gradient_scale == 16
+    assert RBM(n_hidden=16).build(spec).gradient_scale == 1

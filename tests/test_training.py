@@ -257,6 +257,13 @@ def test_gradient_clip(clip, moved):
     assert model.value.item() == pytest.approx(moved, rel=1e-4)
 
 
+def test_gradients_are_clipped_in_the_unit_of_the_model():
+    model = Constant(rate=0.1)
+    model.gradient_scale = 5.0
+    train(model, torch.full((64, 1), 1e3), config=config(steps=1), rng=0)
+    assert model.value.item() == pytest.approx(0.5, rel=1e-4)
+
+
 def test_each_player_moves_its_own_parameters():
     class Two(nn.Module):
         def __init__(self):

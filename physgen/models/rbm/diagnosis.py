@@ -119,7 +119,7 @@ def reconstruction_error(model: RBMModel, x: Tensor, condition: Tensor) -> float
     A binary feature that comes back with probability p contributes 4 (1 - p)^2.
     """
     p = model.parameters_at(condition)
-    back = p.layers.visible.mean(p.visible_field(model.hidden_means(x, condition)), p.variance)
+    back = p.layers.visible.mean(p.visible_field(model.hidden_means(x, condition)))
     return float((x - back).square().mean())
 
 
@@ -169,9 +169,9 @@ def _likelihood(model: RBMModel, x: Tensor, condition: Tensor) -> dict[str, floa
 def _likelihood_under_conditions(
     model: RBMModel, x: Tensor, condition: Tensor
 ) -> dict[str, float]:
-    if not partition._is_quick(model):
+    if not partition.is_quick(model):
         return {}
-    n_units = partition._smaller_layer(model)[0]
+    n_units = partition.smaller_layer(model)[0]
     n_numbers = 2**n_units * model.spec.n_features * model.settings.n_hidden / n_units
     n = min(_N_SUMMED, max(2, int(_MAX_SUMMED / n_numbers)))
     return _mean(model.log_prob(x[:n], condition[:n]).double(), 0.0)

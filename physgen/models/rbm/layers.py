@@ -96,7 +96,7 @@ class Visible(nn.Module):
         self.register_buffer("real", ~binary, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", 1 - scale, persistent=False)
-        self.any_real, self.all_real = bool(self.real.any()), bool(self.real.all())
+        self.any_real = bool(self.real.any())
         self.all_ising = bool((scale == 1).all()) and not self.any_real
         self.any_single = bool((binary & ~in_unit).any())
         self.widths = sorted({n_values for _, n_values in spec.one_hot})
@@ -137,7 +137,7 @@ class Visible(nn.Module):
             x = x.index_copy(-1, index.flatten(), _one_hot(field[..., index], rng))
         return x
 
-    def mean(self, field: Tensor, variance: Tensor) -> Tensor:
+    def mean(self, field: Tensor) -> Tensor:
         """Means of the features in these fields."""
         x = torch.where(self.real, field, torch.tanh(self.scale * field))
         for index in self.units:
@@ -200,15 +200,12 @@ def _words(like: Tensor, generator: torch.Generator) -> Tensor:
     On a CPU they come from a quick generator of numpy that starts anew at each call, with a seed
     drawn from the one given, whose state thus remains all that must be saved.
     """
-    words = torch.empty(like.shape, dtype=torch.int32, device=like.device)
-    if like.device.type == "cpu":
-        seed = int(torch.randint(1 << 62, (), generator=generator))
-        source = np.random.SFC64(seed)
-        raw = source.random_raw((words.numel() + 1) // 2).view(np.int32)
-        words = torch.from_numpy(raw)[: words.numel()].view(like.shape)
-    else:
-        words.random_(-(2**31), 2**31, generator=generator)
-    return words.to(like.dtype)
+    if like.device.type != "cpu":
+        words = torch.empty(like.shape, dtype=torch.int32, device=like.device)
+        return words.random_(-(2**31), 2**31, generator=generator).to(like.dtype)
+    source = np.random.SFC64(int(torch.randint(1 << 62, (), generator=generator)))
+    raw = source.random_raw((like.numel() + 1) // 2).view(np.int32)
+    return torch.from_numpy(raw)[: like.numel()].view(like.shape).to(like.dtype)
 
 
 def _row_products(rows: Tensor, bias: Tensor) -> Tensor:

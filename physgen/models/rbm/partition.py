@@ -18,7 +18,7 @@ from physgen.random import PhiloxRandom, Rng, as_seed
 if TYPE_CHECKING:
     from physgen.models.rbm.model import RBMModel
 
-__all__ = ["Method", "log_z", "of_each"]
+__all__ = ["Method", "enumerated", "is_quick", "log_z", "of_each", "smaller_layer"]
 
 Method = Literal["automatic", "exact", "ais", "trajectory", "reverse ais", "reverse trajectory"]
 
@@ -48,7 +48,7 @@ def log_z(
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
     given = _one_condition(model, condition)
-    if method == "exact" or (method == "automatic" and _is_quick(model)):
+    if method == "exact" or (method == "automatic" and is_quick(model)):
         return LogPartition(float(enumerated(model, given)), 0.0, "exact", math.inf)
     seed = as_seed(rng)
     ways = _ways(model) if method == "automatic" else (method,)
@@ -61,7 +61,7 @@ def of_each(model: RBMModel, condition: Tensor) -> Tensor:
     if not model.spec.n_conditions:
         return _of_one(model, condition[:1]).expand(len(condition))
     distinct, index = torch.unique(condition, dim=0, return_inverse=True)
-    if len(distinct) > _MAX_CONDITIONS and not _is_quick(model):
+    if len(distinct) > _MAX_CONDITIONS and not is_quick(model):
         raise ValueError(
             f"log_prob of events under {len(distinct)} different conditions needs as many "
             f"annealings; give events of at most {_MAX_CONDITIONS} conditions at a time"
@@ -70,7 +70,8 @@ def of_each(model: RBMModel, condition: Tensor) -> Tensor:
 
 
 def _of_one(model: RBMModel, condition: Tensor) -> Tensor:
-    if _is_quick(model):
+    # where a gradient is wanted the sum is made anew; else it is remembered, as others are
+    if is_quick(model) and torch.is_grad_enabled():
         return enumerated(model, condition)[None]
     return condition.new_full((1,), model.known_log_z(condition).value)
 
@@ -84,7 +85,7 @@ def enumerated(model: RBMModel, condition: Tensor) -> Tensor:
         If that layer has more than 25 units; says how long it would take.
     """
     p = model.parameters_at(condition)
-    n_units, of_hidden = _smaller_layer(model)
+    n_units, of_hidden = smaller_layer(model)
     if n_units > MAX_ENUMERATED:
         n_other = p.couplings.shape[0 if of_hidden else 1]
         raise ValueError(
@@ -104,7 +105,7 @@ def enumerated(model: RBMModel, condition: Tensor) -> Tensor:
     return total
 
 
-def _smaller_layer(model: RBMModel) -> tuple[int, bool]:
+def smaller_layer(model: RBMModel) -> tuple[int, bool]:
     """Number of units of the layer to enumerate, and whether it is the hidden one."""
     spec, n_hidden = model.spec, model.settings.n_hidden
     visible_binary = all(spec.binary) and not spec.one_hot
@@ -113,8 +114,9 @@ def _smaller_layer(model: RBMModel) -> tuple[int, bool]:
     return n_hidden, True
 
 
-def _is_quick(model: RBMModel) -> bool:
-    return _smaller_layer(model)[0] <= _QUICK
+def is_quick(model: RBMModel) -> bool:
+    """Whether the exact sum is quicker than an annealing."""
+    return smaller_layer(model)[0] <= _QUICK
 
 
 def _ways(model: RBMModel) -> tuple[Method, ...]:
