@@ -13,7 +13,7 @@ from physgen.metrics.classifier import classifier_auc
 from physgen.metrics.columns import Column, ColumnTest, compare_columns
 from physgen.metrics.correlation import compare_correlations
 from physgen.metrics.kernels import events_per_side, mmd
-from physgen.metrics.resampling import effective_size, is_unweighted, normalize_weights
+from physgen.metrics.resampling import Design, effective_size, is_unweighted, normalize_weights
 from physgen.plotting import make_histogram
 from physgen.random import Rng, as_seed
 from physgen.report.report import Correlations, Report, Row
@@ -118,7 +118,9 @@ def compare(
     columns = [
         Column(q.reference, q.candidate, 2 * np.pi if q.is_angle else None) for q in quantities
     ]
-    tests, p_columns = compare_columns(columns, a, b, n_permutations=n_permutations, rng=random)
+    tests, p_columns = compare_columns(
+        columns, Design(a, b), n_permutations=n_permutations, rng=random
+    )
     rows = [_row(q, t) for q, t in zip(quantities, tests, strict=True)]
     order = sorted(range(len(rows)), key=lambda k: (rows[k].p_value, -rows[k].shift))
     joint, correlations = _joint(quantities, a, b, n_permutations, max_events, seed)
@@ -230,7 +232,7 @@ def _joint(
         ),
     }
     pairs = compare_correlations(
-        x, y, a, b, n_permutations=n_permutations, rng=np.random.default_rng(seed + 3)
+        x, y, Design(a, b), n_permutations=n_permutations, rng=np.random.default_rng(seed + 3)
     )
     if pairs is None:
         return joint, None

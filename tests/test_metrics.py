@@ -20,7 +20,7 @@ from physgen.metrics.classifier import auc, auc_errors
 from physgen.metrics.correlation import compare_correlations, mid_ranks
 from physgen.metrics.divergences import js_estimate
 from physgen.metrics.kernels import BANDWIDTHS, median_distance, mmd_ladder
-from physgen.metrics.resampling import effective_size, normalize_weights
+from physgen.metrics.resampling import Design, effective_size, normalize_weights
 from physgen.metrics.transport import (
     distribution_gaps,
     ks_std_error,
@@ -123,7 +123,7 @@ def test_js_of_few_events_of_equal_laws_scatters_around_zero(n, n_values):
 
 def test_js_where_every_shuffle_is_disjoint_says_nothing():
     ones = np.ones(50)
-    found = js_estimate(ones, ones, np.array([1.0, 0]), np.array([0, 1.0]), 10, 10)
+    found = js_estimate(ones, ones, np.array([1.0, 0]), np.array([0, 1.0]), Design.of(10, 10))
     assert found.value == 0
     assert np.isfinite(found.std_error)
 
@@ -382,7 +382,7 @@ def test_auc_against_scipy_with_ties():
 
 def test_auc_error_under_the_null_is_that_of_mann_whitney():
     scores = gaussian(2000, 0)
-    _, null = auc_errors(scores, equal(1200), equal(800))
+    _, null = auc_errors(scores, Design.of(1200, 800))
     assert null == pytest.approx(np.sqrt(2001 / (12 * 1200 * 800)), rel=0.01)
 
 
@@ -390,9 +390,9 @@ def test_auc_error_under_the_null_is_that_of_mann_whitney():
 def test_auc_null_error_does_not_shrink_as_the_scores_part(shift):
     scores = np.concatenate((gaussian(300, 0), gaussian(900, 1, shift=shift)))
     mann_whitney = np.sqrt(1201 / (12 * 300 * 900))
-    assert auc_errors(scores, equal(300), equal(900))[1] == pytest.approx(mann_whitney, rel=1e-9)
+    assert auc_errors(scores, Design.of(300, 900))[1] == pytest.approx(mann_whitney, rel=1e-9)
     tilted = normalize_weights(np.where(np.arange(300) == 0, 1.0001, 1.0), 300)
-    null = auc_errors(scores, tilted, equal(900))[1]
+    null = auc_errors(scores, Design(tilted, equal(900)))[1]
     assert null > 0.8 * mann_whitney
 
 
@@ -412,7 +412,7 @@ def test_auc_error_matches_its_spread():
         np.concatenate((gaussian(150, k), gaussian(150, k + 999, shift=1))) for k in range(99)
     ]
     values = [auc(s, equal(150), equal(150)) for s in drawn]
-    errors = [auc_errors(s, equal(150), equal(150))[0] for s in drawn]
+    errors = [auc_errors(s, Design.of(150, 150))[0] for s in drawn]
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.25)
 
 
@@ -445,7 +445,7 @@ def test_correlations_are_spearman_and_a_lost_one_is_found():
     rng = np.random.default_rng(0)
     x = rng.multivariate_normal([0, 0, 0], [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]], size=2000)
     y = rng.normal(size=(2000, 3))
-    found = compare_correlations(x, y, equal(2000), equal(2000), n_permutations=99, rng=rng)
+    found = compare_correlations(x, y, Design.of(2000, 2000), n_permutations=99, rng=rng)
     assert found.pair == (0, 1)
     assert found.estimate.p_value == 0.01
     spearman = stats.spearmanr(x).statistic
@@ -458,10 +458,10 @@ def test_the_limit_is_that_of_the_pair_that_may_differ_most():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 2000, 3))
     x[:, 1] += x[:, 0]
-    found = compare_correlations(x, y, equal(2000), equal(2000), n_permutations=99, rng=rng)
+    found = compare_correlations(x, y, Design.of(2000, 2000), n_permutations=99, rng=rng)
     assert found.pair == (0, 1)
     assert found.upper >= found.estimate.value + 1.645 * found.estimate.std_error
-    lost = compare_correlations(y, y, equal(2000), equal(2000), n_permutations=99, rng=rng)
+    lost = compare_correlations(y, y, Design.of(2000, 2000), n_permutations=99, rng=rng)
     # nothing differs: the pair named is any, and another one is known less well
     assert lost.estimate.value == pytest.approx(0, abs=1e-12)
     assert 1.645 * lost.estimate.std_error < lost.upper < 0.2
@@ -469,5 +469,5 @@ def test_the_limit_is_that_of_the_pair_that_may_differ_most():
 
 def test_constant_columns_have_no_correlation():
     x = np.column_stack((gaussian(100, 0), np.ones(100)))
-    assert compare_correlations(x, x, equal(100), equal(100), n_permutations=9,
+    assert compare_correlations(x, x, Design.of(100, 100), n_permutations=9,
                                 rng=np.random.default_rng(0)) is None  # fmt: skip

@@ -6,7 +6,7 @@ from scipy import stats
 
 from physgen.metrics import Column, classifier_auc, compare_columns, js_divergence, mmd
 from physgen.metrics.correlation import compare_correlations
-from physgen.metrics.resampling import normalize_weights
+from physgen.metrics.resampling import Design, normalize_weights
 
 N_REPETITIONS = 200
 
@@ -46,7 +46,7 @@ def test_size_of_the_columns(kind):
         n, m = (60, 300) if kind == "unequal" else (300, 300)
         a, b = weights_of(rng, kind, n), normalize_weights(None, m)
         columns = [Column(draw(rng, kind, n), draw(rng, kind, m)) for _ in range(3)]
-        tests, p = compare_columns(columns, a, b, n_permutations=99, rng=rng)
+        tests, p = compare_columns(columns, Design(a, b), n_permutations=99, rng=rng)
         p_js.append(tests[0].js.p_value)
         p_ks.append(tests[0].ks.p_value)
         p_w1.append(tests[0].w1.p_value)
@@ -78,7 +78,7 @@ def test_size_of_the_correlations(kind):
         x, y = draw(rng, kind, (n, 4)), draw(rng, kind, (m, 4))
         x[:, 1] += x[:, 0]
         y[:, 1] += y[:, 0]
-        found = compare_correlations(x, y, a, b, n_permutations=99, rng=rng)
+        found = compare_correlations(x, y, Design(a, b), n_permutations=99, rng=rng)
         p_values.append(found.estimate.p_value)
     assert is_uniform(p_values, upper_only=kind in ("weighted", "negative"))
 
@@ -131,7 +131,7 @@ def test_weighted_law_that_is_tilted_is_recognized_as_the_same():
         rng = np.random.default_rng([k, 8])
         x, y = rng.normal(size=400), rng.normal(0.4, size=400)
         tilt = normalize_weights(np.exp(0.4 * x), 400)
-        tests, _ = compare_columns([Column(x, y)], tilt, normalize_weights(None, 400),
+        tests, _ = compare_columns([Column(x, y)], Design(tilt, normalize_weights(None, 400)),
                                    n_permutations=99, rng=rng)  # fmt: skip
         p_js.append(tests[0].js.p_value)
         p_mmd.append(

@@ -11,14 +11,7 @@ import numpy as np
 from physgen.estimates import Estimate
 from physgen.metrics.binning import bin_contents, bin_edges, merge_bins, n_bins_default
 from physgen.metrics.divergences import equivalent_shift, js_estimate, js_of_differences
-from physgen.metrics.resampling import (
-    difference_draws,
-    effective_size,
-    half_draws,
-    half_scale,
-    p_values,
-    studentized,
-)
+from physgen.metrics.resampling import Design, p_values, studentized
 from physgen.metrics.transport import (
     DistributionGaps,
     distribution_gaps,
@@ -67,8 +60,7 @@ class ColumnTest:
 
 def compare_columns(
     columns: Sequence[Column],
-    a: np.ndarray,
-    b: np.ndarray,
+    design: Design,
     *,
     n_permutations: int,
     rng: np.random.Generator,
@@ -79,8 +71,8 @@ def compare_columns(
     ----------
     columns : sequence of Column
         Columns over n and m events.
-    a, b : array of shape (n,) and (m,)
-        Normalized weights.
+    design : Design
+        Weights, chains and conditions of the n and m events.
     n_permutations : int
         Null draws, shared by all columns.
     rng : numpy.random.Generator
@@ -94,16 +86,17 @@ def compare_columns(
     float
         The smallest of these: one p-value for all columns.
     """
-    layouts = [_layout(column, a, b) for column in columns]
-    drawn = _statistics(layouts, difference_draws(a, b, n_permutations, rng))
-    halves = _statistics([x.of_reference(len(a)) for x in layouts], half_draws(a, 100, rng))
+    layouts = [_layout(column, design) for column in columns]
+    drawn = _statistics(layouts, design.draws(n_permutations, rng))
+    of_reference = [x.of_reference(len(design.a)) for x in layouts]
+    halves = _statistics(of_reference, design.halves(100, rng))
     # a chi-square to the power 1/3 is nearly normal (Wilson and Hilferty 1931), so that columns
     # of few and of many bins compete on equal terms
     score = np.maximum(studentized(np.cbrt(drawn[:, :, 0])), studentized(drawn[:, :, 1]))
     worst = score.max(axis=1)
     adjusted = p_values(np.concatenate((score[:1], np.repeat(worst[1:, None], len(columns), 1))))
     tests = [
-        _column_test(layouts[k], drawn[:, k], halves[:, k], a, b, float(adjusted[k]))
+        _column_test(layouts[k], drawn[:, k], halves[:, k], design, float(adjusted[k]))
         for k in range(len(columns))
     ]
     return tests, float(adjusted.min())
@@ -128,9 +121,9 @@ class _Layout:
         return _Layout(order, last, self.p, self.p, 1, 1, self.edges, values)
 
 
-def _layout(column: Column, a: np.ndarray, b: np.ndarray) -> _Layout:
+def _layout(column: Column, design: Design) -> _Layout:
     pooled = np.concatenate((column.reference, column.candidate))
-    n_a, n_b = effective_size(a), effective_size(b)
+    a, b, (n_a, n_b) = design.a, design.b, design.n_effective
     # bins of the pooled sample: bins of the reference alone would know the labels, and the
     # permutation p-value would no longer be exact
     mass = np.concatenate((a * n_a, b * n_b))
@@ -168,17 +161,16 @@ def _column_test(
     x: _Layout,
     drawn: np.ndarray,
     halves: np.ndarray,
-    a: np.ndarray,
-    b: np.ndarray,
+    design: Design,
     p_adjusted: float,
 ) -> ColumnTest:
-    gaps = x.order.gaps(np.concatenate((a, -b))[None])[0]
-    scale = half_scale(x.n_p, x.n_q) ** 0.5
+    gaps = x.order.gaps(design.observed[None])[0]
+    scale = design.half_scale**0.5
     p_ks, p_w1 = p_values(drawn[:, 1:])
     floor_ks, floor_w1 = np.quantile(halves[:, 1:], 0.95, axis=0) * scale
-    ks_error = ks_std_error(x.order, gaps, a, b)
-    w1_error = wasserstein_std_error(x.order, gaps, a, b)
-    js = js_estimate(drawn[:, 0], halves[:, 0], x.p, x.q, x.n_p, x.n_q)
+    ks_error = ks_std_error(x.order, gaps, design)
+    w1_error = wasserstein_std_error(x.order, gaps, design)
+    js = js_estimate(drawn[:, 0], halves[:, 0], x.p, x.q, design)
     ks = Estimate(float(drawn[0, 1]), ks_error, float(floor_ks), float(p_ks))
     ks_noise = float(np.square(drawn[1:, 1]).mean())
     ks_excess = math.sqrt(max(ks.value**2 - ks_noise, 0.0))

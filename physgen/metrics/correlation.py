@@ -8,13 +8,7 @@ import numpy as np
 
 from physgen.estimates import Estimate
 from physgen.metrics.columns import ONE_SIDED
-from physgen.metrics.resampling import (
-    difference_draws,
-    effective_size,
-    half_draws,
-    half_scale,
-    p_values,
-)
+from physgen.metrics.resampling import Design, p_values
 
 __all__ = ["PairTest", "compare_correlations", "mid_ranks"]
 
@@ -54,8 +48,7 @@ def mid_ranks(values: np.ndarray) -> np.ndarray:
 def compare_correlations(
     reference: np.ndarray,
     candidate: np.ndarray,
-    a: np.ndarray,
-    b: np.ndarray,
+    design: Design,
     *,
     n_permutations: int,
     rng: np.random.Generator,
@@ -70,8 +63,8 @@ def compare_correlations(
     ----------
     reference, candidate : array of shape (n, d) and (m, d)
         Columns.
-    a, b : array of shape (n,) and (m,)
-        Normalized weights.
+    design : Design
+        Weights, chains and conditions of the events.
     n_permutations : int
         Null draws.
     rng : numpy.random.Generator
@@ -88,26 +81,26 @@ def compare_correlations(
     if len(varying) < 2:
         return None
     u = ranks[:, varying]
-    share = effective_size(a) / (effective_size(a) + effective_size(b))
+    a, b, share = design.a, design.b, design.share
     pooled = np.concatenate((share * a, (1 - share) * b))
     products = _products(u)
     drawn = np.concatenate(
         [
             _fisher_z(pooled + (1 - share) * rows, products)
             - _fisher_z(pooled - share * rows, products)
-            for rows in difference_draws(a, b, n_permutations, rng)
+            for rows in design.draws(n_permutations, rng)
         ]
     )
     halves = np.concatenate(
         [
             _fisher_z(a + rows / 2, products[:n]) - _fisher_z(a - rows / 2, products[:n])
-            for rows in half_draws(a, 100, rng)
+            for rows in design.halves(100, rng)
         ]
     )
     sizes = np.abs(drawn) / np.maximum(drawn.std(axis=0), 1e-12)
     worst = int(np.argmax(sizes[0]))
     i, j = (int(k[worst]) for k in np.triu_indices(len(varying), 1))
-    scale = half_scale(effective_size(a), effective_size(b)) ** 0.5
+    scale = design.half_scale**0.5
     errors = drawn[1:].std(axis=0)
     estimate = Estimate(
         value=float(abs(drawn[0, worst])),

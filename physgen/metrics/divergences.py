@@ -9,15 +9,7 @@ import numpy as np
 
 from physgen.estimates import Estimate
 from physgen.metrics.binning import bin_contents, bin_edges, merge_bins, n_bins_default
-from physgen.metrics.resampling import (
-    difference_draws,
-    effective_size,
-    half_draws,
-    half_scale,
-    is_unweighted,
-    normalize_weights,
-    p_values,
-)
+from physgen.metrics.resampling import Design, Pair, as_design, p_values
 from physgen.random import Rng, as_seed
 
 __all__ = [
@@ -83,7 +75,7 @@ def js_divergence(
     reference: np.ndarray,
     candidate: np.ndarray,
     *,
-    weights: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    weights: Pair | Design = (None, None),
     edges: np.ndarray | None = None,
     n_permutations: int = 999,
     rng: Rng,
@@ -98,7 +90,7 @@ def js_divergence(
     ----------
     reference, candidate : array of shape (n,) and (m,)
         Values, any unit.
-    weights : pair of array or None
+    weights : pair of (array or None), or Design
         Event weights of either sample; may be negative.
     edges : array, optional
         Inner bin edges; equal-probability bins of the pooled sample by default.
@@ -119,9 +111,8 @@ def js_divergence(
     1.0
     """
     random = np.random.default_rng(as_seed(rng))
-    a = normalize_weights(weights[0], len(reference))
-    b = normalize_weights(weights[1], len(candidate))
-    n_a, n_b = effective_size(a), effective_size(b)
+    design = as_design(weights, len(reference), len(candidate))
+    a, b, (n_a, n_b) = design.a, design.b, design.n_effective
     pooled = np.concatenate((reference, candidate))
     if edges is None:
         mass = np.concatenate((a * n_a, b * n_b))
@@ -130,7 +121,7 @@ def js_divergence(
     index = np.searchsorted(edges, pooled, side="right")
     p = bin_contents(reference, edges, a)
     q = bin_contents(candidate, edges, b)
-    if is_unweighted(a, b):
+    if design.is_exact and design.slices[0] is None:
         counts = np.bincount(index, minlength=len(p))
         shuffled = random.multivariate_hypergeometric(
             counts, len(a), size=n_permutations, method="marginals"
@@ -138,17 +129,17 @@ def js_divergence(
         null = js_from_probabilities(shuffled / len(a), (counts - shuffled) / len(b))
         plug_in_and_null = np.concatenate(([js_from_probabilities(p, q)], null))
     else:
-        draws = difference_draws(a, b, n_permutations, random)
+        draws = design.draws(n_permutations, random)
         plug_in_and_null = np.concatenate(
             [js_of_differences(_binned(d, index, len(p)), p, q, n_a, n_b) for d in draws]
         )
     halves = np.concatenate(
         [
             js_of_differences(_binned(d, index[: len(a)], len(p)), p, p, 1, 1)
-            for d in half_draws(a, 100, random)
+            for d in design.halves(100, random)
         ]
     )
-    return js_estimate(plug_in_and_null, halves, p, q, n_a, n_b)
+    return js_estimate(plug_in_and_null, halves, p, q, design)
 
 
 def js_of_differences(
@@ -175,8 +166,7 @@ def js_estimate(
     halves: np.ndarray,
     p: np.ndarray,
     q: np.ndarray,
-    n_p: float,
-    n_q: float,
+    design: Design,
 ) -> Estimate:
     """Shuffle-subtracted estimate from plug-in values.
 
@@ -188,10 +178,10 @@ def js_estimate(
         Plug-in JS between halves of the truth.
     p, q : array of shape (n_bins,)
         Observed probabilities.
-    n_p, n_q : float
-        Effective sizes.
+    design : Design
+        Of the samples.
     """
-    null = statistics[1:]
+    null, (n_p, n_q) = statistics[1:], design.n_effective
     # the noise of p and q is in the null already; what is left of the delta method is the
     # cross term of signal and noise
     n_bins = np.count_nonzero((p != 0) | (q != 0))
@@ -204,7 +194,7 @@ def js_estimate(
     return Estimate(
         value=float(statistics[0] - chance) / room,
         std_error=math.sqrt(signal + float(null.var())) / room,
-        floor=float(np.quantile(halves - halves.mean(), 0.95)) * half_scale(n_p, n_q) / room,
+        floor=float(np.quantile(halves - halves.mean(), 0.95)) * design.half_scale / room,
         p_value=float(p_values(statistics)),
         note=f"{len(p)} bins",
     )

@@ -30,8 +30,7 @@ from torch import Tensor
 
 from physgen.estimates import Estimate
 from physgen.metrics.resampling import (
-    effective_size,
-    half_scale,
+    Design,
     is_unweighted,
     normalize_weights,
     p_values,
@@ -94,7 +93,7 @@ def mmd(
     return Estimate(
         value=float(drawn[0, best]),
         std_error=math.hypot(errors[best], float(drawn[1:, best].std())),
-        floor=floor * half_scale(effective_size(a), effective_size(b)),
+        floor=floor * Design(a, b).half_scale,
         p_value=float(p_values(scores.max(axis=1))),
         note=f"{n:,} events per side, bandwidth {BANDWIDTHS[best] * sigma:.3g} "
         f"({BANDWIDTHS[best]:g} x median distance)",

@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from physgen.metrics.resampling import normalize_weights
+from physgen.metrics.resampling import Design, Pair, as_design
 
 __all__ = ["DistributionGaps", "distribution_gaps", "ks_distance", "wasserstein"]
 
@@ -72,7 +72,7 @@ def wasserstein(
     reference: np.ndarray,
     candidate: np.ndarray,
     *,
-    weights: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    weights: Pair | Design = (None, None),
     period: float | None = None,
 ) -> float:
     r"""Wasserstein-1 distance: how far probability has to be moved, on average.
@@ -83,7 +83,7 @@ def wasserstein(
     ----------
     reference, candidate : array of shape (n,) and (m,)
         Values, any unit.
-    weights : pair of array or None
+    weights : pair of (array or None), or Design
         Event weights; may be negative.
     period : float, optional
         2 pi for angles in [-pi, pi): distance around the circle, evaluated on 720 steps.
@@ -101,7 +101,7 @@ def ks_distance(
     reference: np.ndarray,
     candidate: np.ndarray,
     *,
-    weights: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    weights: Pair | Design = (None, None),
 ) -> float:
     r"""Kolmogorov-Smirnov distance :math:`\sup_t |F(t) - G(t)|`, in [0, 1]; ties are right."""
     order, observed = _observed(reference, candidate, weights, None)
@@ -122,9 +122,7 @@ def equivalent_shift_of_ks(distance: float) -> float:
     return min(2 * NormalDist().inv_cdf(quantile), 8.0)
 
 
-def wasserstein_std_error(
-    order: DistributionGaps, gaps: np.ndarray, a: np.ndarray, b: np.ndarray
-) -> float:
+def wasserstein_std_error(order: DistributionGaps, gaps: np.ndarray, design: Design) -> float:
     r"""Standard error of W1 (delta method), in the unit of the values.
 
     W1 is :math:`\sum_i D_i\,g(x_i)` with the potential :math:`g(x) = -\int^x {\rm sign}(F-G)`.
@@ -135,36 +133,29 @@ def wasserstein_std_error(
         The pooled values.
     gaps : array of shape (n_distinct,)
         F - G observed.
-    a, b : array
-        Normalized weights.
+    design : Design
+        Weights and chains.
     """
     signs = np.sign(gaps[:-1] - (np.median(gaps) if order.period else 0.0))
     potential = np.concatenate(([0.0], np.cumsum(signs * np.diff(order.values))))
     per_event = np.empty(len(order.order))
     per_event[order.order] = np.repeat(potential, np.diff(order.last, prepend=-1))
-    return _mean_error(per_event, a, b)
+    return design.std_error(per_event)
 
 
-def ks_std_error(order: DistributionGaps, gaps: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+def ks_std_error(order: DistributionGaps, gaps: np.ndarray, design: Design) -> float:
     """Standard error of the KS distance: that of F - G where it is largest."""
     below = np.zeros(len(order.order))
     below[order.order[: order.last[np.argmax(np.abs(gaps))] + 1]] = 1.0
-    return _mean_error(below, a, b)
-
-
-def _mean_error(per_event: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
-    """Standard error of the difference of two weighted means."""
-    x, y = per_event[: len(a)], per_event[len(a) :]
-    return math.sqrt(np.square(a * (x - a @ x)).sum() + np.square(b * (y - b @ y)).sum())
+    return design.std_error(below)
 
 
 def _observed(
     reference: np.ndarray,
     candidate: np.ndarray,
-    weights: tuple[np.ndarray | None, np.ndarray | None],
+    weights: Pair | Design,
     period: float | None,
 ) -> tuple[DistributionGaps, np.ndarray]:
-    a = normalize_weights(weights[0], len(reference))
-    b = normalize_weights(weights[1], len(candidate))
+    design = as_design(weights, len(reference), len(candidate))
     pooled = np.concatenate((reference, candidate)).astype(np.float64)
-    return distribution_gaps(pooled, period=period), np.concatenate((a, -b))[None]
+    return distribution_gaps(pooled, period=period), design.observed[None]
