@@ -198,7 +198,7 @@ def test_blocks_do_not_show(monkeypatch):
     s = random_spins((6, 6), 50)
     functions = (spin_correlations, structure_factors, lambda x: cluster_sizes(x).tolist())
     whole = [f(s) for f in functions]
-    monkeypatch.setattr("physgen.spin_observables._BLOCK", 7 * 36)
+    monkeypatch.setattr("physgen.observables.spins._BLOCK", 7 * 36)
     for f, expected in zip(functions, whole, strict=True):
         assert np.array_equal(f(s), expected) if f is not functions[2] else f(s) == expected
 

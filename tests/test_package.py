@@ -139,7 +139,6 @@ ALLOWED = {
     "storage": {"files", "models", "physgen"},
     "simulators": {"events", "mcmc", "random", "schema", "surrogate"},
     "estimates": set(),
-    "spin_observables": set(),
     "thermodynamics": {
         "columns",
         "events",
@@ -147,7 +146,6 @@ ALLOWED = {
         "metrics",
         "observables",
         "schema",
-        "spin_observables",
     },
 }
 # parts whose imports are only limited in what they must not touch

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from physgen.columns import flat_values
 from physgen.observables import cluster_sizes, multiplicity
-from physgen.spin_observables import lattice_shape
+from physgen.observables.spins import lattice_shape
 from physgen.thermodynamics.estimation import estimate_columns
 
 __all__ = ["ClusterSizes", "cluster_size_distribution"]

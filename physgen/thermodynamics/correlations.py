@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from physgen.mcmc import Measurement
 from physgen.observables import spin_correlations, structure_factors
-from physgen.spin_observables import blocks_of_spins, lattice_shape
+from physgen.observables.spins import blocks_of_spins, lattice_shape
 from physgen.thermodynamics.estimation import Curve, estimate_by_jackknife, estimate_columns
 
 __all__ = [

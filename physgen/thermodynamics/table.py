@@ -13,8 +13,8 @@ import numpy as np
 from physgen.events import Events, require_events
 from physgen.mcmc import ChainTooShortError, Measurement
 from physgen.observables import ising_energy, magnetization
+from physgen.observables.spins import blocks_of_spins
 from physgen.schema import SchemaError
-from physgen.spin_observables import blocks_of_spins
 from physgen.thermodynamics.averages import (
     abs_magnetization,
     binder_cumulant,

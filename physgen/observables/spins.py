@@ -1,22 +1,78 @@
-"""Observables of spins on a periodic lattice that are more than one number per event."""
+"""Observables of spins on a periodic lattice."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
 __all__ = [
     "blocks_of_spins",
-    "cluster_sizes",
+    "ising_energy",
     "lattice_shape",
+    "magnetization",
     "require_spins",
     "spin_correlations",
     "structure_factors",
 ]
 
 _BLOCK = 4_000_000  # spins per block: a few arrays of 16 MB, whatever the number of events
+
+
+def magnetization(spins: np.ndarray) -> np.ndarray:
+    r"""Magnetization per spin :math:`m = \frac1N\sum_i s_i`, in [-1, 1].
+
+    Parameters
+    ----------
+    spins : array of shape (n_events, ...)
+        Spins of +1 and -1.
+
+    Raises
+    ------
+    ValueError
+        If a spin is neither -1 nor +1.
+
+    Examples
+    --------
+    >>> magnetization(np.ones((1, 4, 4), dtype=np.int8))
+    array([1.])
+    """
+    require_spins(spins)
+    return np.asarray(spins).reshape(len(spins), -1).mean(axis=1, dtype=np.float64)
+
+
+def ising_energy(spins: np.ndarray) -> np.ndarray:
+    r"""Energy of Ising spins on a periodic lattice, in units of J, extensive.
+
+    .. math:: H = -\sum_{\langle ij\rangle} s_i s_j
+
+    with each bond once: a lattice of N spins in d dimensions has d N bonds (two between the
+    same pair of spins where a side is 2). The ground state has energy -d N.
+
+    Parameters
+    ----------
+    spins : array of shape (n_events, n_side) or (n_events, n_side, n_side) or more dimensions
+        Spins of +1 and -1.
+
+    Returns
+    -------
+    array of shape (n_events,), float64
+
+    Raises
+    ------
+    ValueError
+        If a spin is neither -1 nor +1.
+
+    Examples
+    --------
+    >>> ising_energy(np.ones((1, 4, 4), dtype=np.int8))
+    array([-32.])
+    """
+    require_spins(spins)
+    s = np.asarray(spins, dtype=np.float64)
+    lattice = tuple(range(1, s.ndim))
+    bonds = [(s * np.roll(s, 1, axis)).sum(axis=lattice) for axis in lattice]
+    return -np.sum(bonds, axis=0)
 
 
 def spin_correlations(spins: np.ndarray) -> np.ndarray:
@@ -87,44 +143,6 @@ def structure_factors(spins: np.ndarray) -> np.ndarray:
     return _in_blocks(_axis_factors, spins)
 
 
-def cluster_sizes(spins: np.ndarray) -> Any:
-    """Numbers of spins in the geometric clusters of each periodic lattice, largest first.
-
-    A cluster is a set of equal spins joined by nearest neighbors. `leading` gives the largest
-    cluster and `multiplicity` the number of clusters.
-
-    Parameters
-    ----------
-    spins : array of shape (n_events, n_side) or (n_events, n_side, n_side) or more dimensions
-        Spins of +1 and -1.
-
-    Returns
-    -------
-    awkward array of n_events lists of int32
-        The sizes of an event add up to its number of spins.
-
-    Raises
-    ------
-    ValueError
-        If a spin is neither -1 nor +1.
-
-    Examples
-    --------
-    >>> cluster_sizes(np.array([[1, 1, -1, -1, -1, 1]])).tolist()
-    [[3, 3]]
-    """
-    import awkward as ak
-
-    lattice_shape(spins)
-    sizes, counts = [], []
-    for block in blocks_of_spins(spins):
-        require_spins(block)
-        event, size = _labeled_sizes(block)
-        sizes.append(size[np.lexsort((-size, event))].astype(np.int32))
-        counts.append(np.bincount(event, minlength=len(block)))
-    return ak.unflatten(np.concatenate(sizes), np.concatenate(counts))
-
-
 def lattice_shape(spins: np.ndarray) -> tuple[int, ...]:
     """Sides of the lattices, or say what is wrong."""
     shape = np.shape(spins)
@@ -185,34 +203,3 @@ def _axis_factors(s: np.ndarray) -> np.ndarray:
     profiles = [s.sum(axis=tuple(a for a in axes if a != axis), dtype=np.float64) for axis in axes]
     factors = [np.abs(rfft(profile, axis=1)) ** 2 for profile in profiles]
     return np.mean(factors, axis=0) / s[0].size
-
-
-def _labeled_sizes(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Event and size of every cluster of the lattices (n, *sides)."""
-    from scipy.ndimage import generate_binary_structure, label
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    bonds = generate_binary_structure(s.ndim, 1)
-    bonds[[0, 2]] = False  # events are not neighbors
-    labels, n_up = label(s > 0, bonds)
-    down, n_down = label(s <= 0, bonds)
-    labels = np.where(s > 0, labels, down + n_up) - 1
-    pairs = np.concatenate(
-        [_across_the_edge(s, labels, axis) for axis in range(1, s.ndim)], axis=1
-    )
-    n_labels = n_up + n_down
-    joined = coo_array((np.ones(pairs.shape[1], dtype=bool), pairs), (n_labels, n_labels))
-    n_clusters, cluster_of = connected_components(joined, directed=False)
-    cluster = cluster_of[labels.reshape(len(s), -1)]
-    size = np.bincount(cluster.reshape(-1), minlength=n_clusters)
-    event = np.empty(n_clusters, dtype=np.int64)
-    event[cluster] = np.arange(len(s))[:, None]
-    return event, size
-
-
-def _across_the_edge(s: np.ndarray, labels: np.ndarray, axis: int) -> np.ndarray:
-    """Labels of equal spins that only the periodic boundary joins, shape (2, n_pairs)."""
-    first, last = (np.take(labels, i, axis) for i in (0, -1))
-    equal = np.take(s, 0, axis) == np.take(s, -1, axis)
-    return np.stack((first[equal], last[equal]))
