@@ -273,10 +273,8 @@ def test_errors_of_wasserstein_and_ks_match_their_spread():
         order = distribution_gaps(np.concatenate((x, y)))
         gaps = order.gaps(np.concatenate((equal(400), -equal(400)))[None])
         values.append((order.wasserstein(gaps)[0], order.ks(gaps)[0]))
-        errors.append(
-            [f(order, gaps[0], equal(400), equal(400)) for f in (wasserstein_std_error,
-                                                                ks_std_error)]
-        )  # fmt: skip
+        design = Design.of(400, 400)
+        errors.append([f(order, gaps[0], design) for f in (wasserstein_std_error, ks_std_error)])
     ratio = np.mean(errors, axis=0) / np.std(values, axis=0)
     assert (np.abs(ratio - 1) < 0.3).all()
 
