@@ -7,9 +7,30 @@ for the particles of a jet, :mod:`~physgen.observables.showers` for voxels of a 
 """
 
 from physgen.observables.clusters import cluster_sizes
-from physgen.observables.jagged import leading, multiplicity
-from physgen.observables.pairs import delta_phi, invariant_mass
-from physgen.observables.showers import energy_ratio, layer_energies, total_energy
+from physgen.observables.jagged import leading, multiplicity, padded
+from physgen.observables.jets import (
+    energy_correlation_ratios,
+    energy_flow_polynomial,
+    jet_girth,
+    jet_mass,
+    pt_dispersion,
+    split_particles,
+)
+from physgen.observables.pairs import (
+    cos_theta_star,
+    delta_phi,
+    invariant_mass,
+    pair_pt,
+    pair_rapidity,
+)
+from physgen.observables.showers import (
+    LayerFeatures,
+    energy_ratio,
+    layer_energies,
+    layer_features,
+    total_energy,
+    voxel_energies,
+)
 from physgen.observables.spins import (
     ising_energy,
     magnetization,
@@ -18,16 +39,29 @@ from physgen.observables.spins import (
 )
 
 __all__ = [
+    "LayerFeatures",
     "cluster_sizes",
+    "cos_theta_star",
     "delta_phi",
+    "energy_correlation_ratios",
+    "energy_flow_polynomial",
     "energy_ratio",
     "invariant_mass",
     "ising_energy",
+    "jet_girth",
+    "jet_mass",
     "layer_energies",
+    "layer_features",
     "leading",
     "magnetization",
     "multiplicity",
+    "padded",
+    "pair_pt",
+    "pair_rapidity",
+    "pt_dispersion",
     "spin_correlations",
+    "split_particles",
     "structure_factors",
     "total_energy",
+    "voxel_energies",
 ]
