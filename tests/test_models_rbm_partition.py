@@ -53,19 +53,44 @@ def test_annealing_agrees_with_the_exact_sum(way):
     assert abs(found.value - exact(machine(20, 10, seed=1))) > 8 * found.std_error
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_a_thousand_betas_come_within_a_few_thousandths_of_a_nat(seed):
-    """20 x 10 units from free ones of the machine's means, as after a training."""
-    model = machine(20, 10, seed=seed)
-    h = all_spins(10)
+def trained(kind, seed):
+    """20 x 10 units of width 0.3 that start from free ones of their means, as after a training."""
+    model = machine(20, 10, seed=seed, visible=kind, hidden=kind)
+    h = (all_spins(10) + 1) / 2 if kind == "bernoulli" else all_spins(10)
     p = model.parameters_at(torch.zeros(1, 0).double())
     with torch.no_grad():
-        weights = torch.softmax(p.log_weight_of_hidden(h), 0)
-        model.visible_mean.copy_(weights @ torch.tanh(p.visible_field(h)))
-    found = model.log_z(method="ais", n_chains=16_000, n_betas=1000, rng=seed)
+        field = p.visible_field(h)
+        means = torch.sigmoid(field) if kind == "bernoulli" else torch.tanh(field)
+        model.visible_mean.copy_(torch.softmax(p.log_weight_of_hidden(h), 0) @ means)
+    return model
+
+
+# couplings of spins are as strong as four times those of zeros and ones
+@pytest.mark.parametrize(("kind", "largest"), [("bernoulli", 0.0005), ("ising", 0.003)])
+def test_a_thousand_chains_and_betas_are_within_5_millinats(kind, largest):
+    model = trained(kind, seed=0)
+    found = model.log_z(method="ais", rng=0)
     assert abs(found.value - exact(model)) < 0.005
-    assert found.std_error < 0.0025
+    assert found.std_error < largest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "n_within"), [("bernoulli", 40), ("ising", 32)])
+def test_forty_machines_are_within_5_millinats(kind, n_within):
+    """Of spins 0.005 nat are two standard errors."""
+    models = [trained(kind, seed) for seed in range(40)]
+    found = [model.log_z(method="ais", rng=seed) for seed, model in enumerate(models)]
+    errors = np.array([f.value - exact(m) for f, m in zip(found, models, strict=True)])
+    assert (abs(errors) < 0.005).sum() >= n_within
+
+
+def test_places_are_spaced_by_distance_and_not_by_noise():
+    """Neighbors are so close that noise could hide their distance; none is left far away."""
+    model = trained("ising", seed=0)
+    path = model.trajectory(torch.zeros(1, 0), snapshots=False, dtype=torch.float64)
+    apart = np.diff(partition.spaced(path, 1000))
+    assert apart.max() < 6 * apart.min()
+    assert apart.max() > 1.5 * apart.min()
 
 
 def pulls(model, way, n_seeds, **effort):

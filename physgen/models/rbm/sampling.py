@@ -27,8 +27,8 @@ Sampler = Literal["gibbs", "pt", "ptt"]
 # J. Chem. Phys. 122 (2005) 206101)
 _SWAP_RATE = 0.3
 _MAX_RUNGS = 64
-# chains that measure the path, and steps of each at a place
-_N_TRIAL, _N_TRIAL_STEPS = 128, 4
+# chains that measure the path, two for each condition, and steps of each at a place
+_N_TRIAL, _N_TRIAL_STEPS = 256, 4
 # block Gibbs steps on each rung on the way to the start
 _N_ANNEAL = 2
 
@@ -93,7 +93,7 @@ def ladder(model: RBMModel, sampler: Sampler) -> tuple[float, ...]:
 
     Measured with chains of fixed seed at conditions of the training, so a model has one ladder.
     """
-    condition = model.chains.draw_conditions(_N_TRIAL)
+    condition = model.chains.draw_conditions(_N_TRIAL // 2).repeat(2, 1)
     path = model.trajectory(condition, snapshots=sampler == "ptt")
     places, lengths = _lengths(path)
     wanted = math.ceil(lengths[-1] / float(torch.erfinv(torch.tensor(1 - _SWAP_RATE))))
@@ -117,7 +117,7 @@ def _lengths(path: Trajectory) -> tuple[Array, Array]:
     r"""Places on a grid of the path, and how far each is from the start.
 
     Two neighbors swap with probability erfc(d) if their energies have a Gaussian law, where
-    :math:`4 d^2 = \langle F_a(y) + F_b(x) - F_a(x) - F_b(y) \rangle` is the symmetric
+    :math:`4 d^2` is the variance of :math:`F_b - F_a`, which is then the symmetric
     Kullback-Leibler divergence of their laws; x and y come from chains down the path.
     """
     places = np.linspace(0, path.end, 4 * len(path.points) + 25)
@@ -127,8 +127,10 @@ def _lengths(path: Trajectory) -> tuple[Array, Array]:
     for t in places[1:]:
         following = path.at(float(t))
         y = following.gibbs(x, _N_TRIAL_STEPS, rng)
-        gain = here.free_energy(y) - here.free_energy(x)
-        gain = gain + following.free_energy(x) - following.free_energy(y)
-        lengths.append(lengths[-1] + math.sqrt(max(float(gain.mean()), 0.0)) / 2)
+        # the mean of the above is the difference of two means, whose noise hides what is close
+        apart = torch.stack([following.free_energy(z) - here.free_energy(z) for z in (x, y)])
+        one, other = apart.chunk(2, dim=1)  # of the same conditions
+        variance = (one - other).square().mean() / 2
+        lengths.append(lengths[-1] + math.sqrt(float(variance)) / 2)
         x, here = y, following
     return places, np.array(lengths)
