@@ -8,7 +8,7 @@ import torch
 from physgen.models import CD, EBM, PCD, RBM, MLPEnergy, TensorSpec
 from physgen.models.rbm import learning
 from physgen.models.rbm.layers import Visible
-from physgen.random import PhiloxRandom, seeded_layers
+from physgen.random import GeneratorRandom, PhiloxRandom, seeded_layers
 
 SPINS = TensorSpec(n_features=4, binary=(True,) * 4)
 SPECS = {
@@ -271,6 +271,30 @@ def test_gradient_in_numbers():
     exact = torch.autograd.grad(-model.log_prob(data, none).mean(), machine_parameters)
     for g, e in zip(exact, expected, strict=True):
         torch.testing.assert_close(g, e, rtol=1e-9, atol=1e-12)
+
+
+@every_kind
+@every_spec
+def test_gradient_of_the_loss_is_that_of_autograd(spec, kinds):
+    """For events of unequal weights, against free energies without derivatives of our own."""
+    model = machine(spec, visible=kinds[0], hidden=kinds[1], chains=PCD(n_chains=20)).train()
+    data, c = some_data(spec), conditions(spec, 20)
+    model.snapshots.n_updates = 1  # the biases stay as they are
+    rng = GeneratorRandom(torch.Generator().manual_seed(1))
+    loss = model.loss(data, c, player="rbm", rng=rng)
+    chains = model.chains.state[:, : spec.n_features]
+    weights = torch.linspace(0.2, 1.8, 20, dtype=torch.float64)
+    if spec.n_conditions:  # which chain went with which event is not known
+        weights.fill_(0.7)
+    negative = model.free_energy(chains, c)
+    negative = negative if spec.n_conditions else negative.mean()
+    expected = model.free_energy(data, c) - negative
+    torch.testing.assert_close(loss.mean(), expected.mean())
+    parameters = list(model.parameters())
+    wanted = torch.autograd.grad(weights @ expected, parameters)
+    for g, e in zip(torch.autograd.grad(weights @ loss, parameters), wanted, strict=True):
+        assert torch.linalg.norm(g - e) <= 1e-6 * torch.linalg.norm(e)
+        assert e.abs().sum() > 0
 
 
 def test_gradient_of_the_loss_is_that_of_the_likelihood():

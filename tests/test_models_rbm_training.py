@@ -11,6 +11,7 @@ import physgen as pg
 from physgen.models import CD, PCD, RBM, FastPCD, TemperedPCD, TensorSpec
 from physgen.models.base import LogPartition
 from physgen.models.rbm import diagnosis
+from physgen.models.rbm.draws import draw_pairs
 from physgen.models.rbm.layers import spins, zeros_and_ones
 from physgen.models.rbm.snapshots import Snapshots
 from physgen.random import GeneratorRandom, seeded_layers
@@ -111,12 +112,12 @@ def test_biases_start_from_the_means_of_the_data():
 
 
 def test_quick_draws_of_training_have_the_law_of_each_unit():
-    field = torch.tensor([-30.0, -1.0, 0.0, 0.3, 2.0, 30.0]).expand(100_000, 6)
+    field = torch.tensor([-30.0, -1.0, 0.0, 0.3, 2.0, 30.0]).repeat(100_000, 1)
     for draw, p in (
         (spins, torch.sigmoid(2 * field[0])),
         (zeros_and_ones, torch.sigmoid(field[0])),
     ):
-        up = (draw(field, noise(1)) > 0.5).double()
+        up = (draw(field.clone(), noise(1)) > 0.5).double()
         pull = (up.mean(0) - p) / (p * (1 - p) / 100_000).sqrt().clamp(min=1e-9)
         assert pull[1:-1].abs().max() < 4
         assert (up.mean(0)[0], up.mean(0)[-1]) == (0, 1)
@@ -125,6 +126,34 @@ def test_quick_draws_of_training_have_the_law_of_each_unit():
         columns = up[:, 1:5] - up[:, 1:5].mean(0)
         correlation = (columns.T @ columns / 100_000)[~torch.eye(4).bool()]
         assert correlation.abs().max() < 4 * 0.25 / math.sqrt(100_000)
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 1000])
+def test_draws_are_those_of_xoshiro128(n):
+    """Against the generator written out, also where the last lanes are in part unused."""
+    p = torch.rand(n, generator=torch.Generator().manual_seed(3))
+    seeds = torch.Generator().manual_seed(5)
+    words = torch.randint(-(2**31), 2**31, (4, 64), generator=seeds, dtype=torch.int32)
+    lanes = [xoshiro128(state) for state in words.numpy().view("uint32").T.tolist()]
+    u = [next(lane) / 2**24 for _ in range(n // 64 + 1) for lane in lanes][:n]
+    for dtype in (torch.float32, torch.float64):
+        drawn = draw_pairs(p.to(dtype), -1, 1, torch.Generator().manual_seed(5))
+        expected = torch.where(torch.tensor(u, dtype=torch.float64) < p, 1.0, -1.0)
+        assert torch.equal(drawn, expected.to(dtype))
+
+
+def xoshiro128(s):
+    """The upper 24 bits of xoshiro128++ (Blackman and Vigna)."""
+    turn = lambda x, k: (x << k | x >> 32 - k) & 0xFFFFFFFF
+    while True:
+        yield (turn(s[0] + s[3] & 0xFFFFFFFF, 7) + s[0] & 0xFFFFFFFF) >> 8
+        shifted = s[1] << 9 & 0xFFFFFFFF
+        s[2] ^= s[0]
+        s[3] ^= s[1]
+        s[1] ^= s[2]
+        s[0] ^= s[3]
+        s[2] ^= shifted
+        s[3] = turn(s[3], 11)
 
 
 def test_penalties_add_their_gradient():

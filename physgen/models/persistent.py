@@ -57,7 +57,7 @@ class PersistentChains(nn.Module):
         self.register_buffer("state", state)
         self.register_buffer("condition", torch.randn(n_chains, spec.n_conditions))
         self.register_buffer("n_pushed", torch.zeros((), dtype=torch.int64))
-        self._taken: Tensor | None = None
+        self._taken: slice | Tensor | None = None
         # mirror of the buffer, so that a GPU need not be asked at every update
         self._n_pushed = 0
         self.register_load_state_dict_post_hook(_mirror)  # type: ignore[no-untyped-call]
@@ -78,6 +78,14 @@ class PersistentChains(nn.Module):
         ValueError
             In training with conditions, if there are more events than chains.
         """
+        return self._copied(self.state, self._take(condition, rng))
+
+    def oldest_hidden(self, condition: Tensor, *, rng: Random) -> Tensor:
+        """Hidden units of the states that :meth:`oldest` would give."""
+        return self._copied(self.state[:, self._n_features :], self._take(condition, rng))
+
+    def _take(self, condition: Tensor, rng: Random) -> slice | Tensor:
+        """Rows of the chains to go on from, to which :meth:`push` will return them."""
         n_chains, n_events = len(self.state), len(condition)
         if self.training and condition.shape[1] and n_events > n_chains:
             raise ValueError(
@@ -85,14 +93,14 @@ class PersistentChains(nn.Module):
                 f"{n_chains} chains for {n_events} events; take n_chains={n_events} or more in "
                 f"the settings of the model, or a batch_size of at most {n_chains}"
             )
-        index = torch.arange(n_events, device=self.state.device)
         if condition.shape[1] == 0 or n_events > n_chains:
-            self._taken = (index + self._n_pushed) % n_chains
-            return self.state[self._taken]
+            self._taken = self._in_turn(n_events)
+            return self._taken
+        index = torch.arange(n_events, device=self.state.device)
         if not self._n_pushed:
             rows = torch.arange(n_chains, device=self.state.device) % n_events
             self.condition.copy_(condition[rows])
-        direction = rng.normal(*condition.shape)[0]
+        direction = rng.normal(*condition.shape)[0].to(self.condition)
         # in random order where conditions are equal
         jitter = 1e-3 * rng.uniform(n_chains)
         along, order = (self.condition @ direction + jitter).sort()
@@ -102,7 +110,20 @@ class PersistentChains(nn.Module):
         places = torch.searchsorted(along, wanted) - index
         places = (places.cummax(0).values + index).clamp(max=n_chains - n_events + index)
         self._taken = torch.empty_like(index).index_copy_(0, events, order[places])
-        return self.state[self._taken]
+        return self._taken
+
+    def _in_turn(self, n: int) -> slice | Tensor:
+        """Rows that have waited longest; those that lie together as a slice, which is quicker."""
+        n_chains = len(self.state)
+        first = self._n_pushed % n_chains
+        if first + n <= n_chains:
+            return slice(first, first + n)
+        return (torch.arange(n, device=self.state.device) + first) % n_chains
+
+    @staticmethod
+    def _copied(state: Tensor, rows: slice | Tensor) -> Tensor:
+        # kernels may change the states that they are given in place
+        return state[rows].clone() if isinstance(rows, slice) else state.index_select(0, rows)
 
     def draw(self, n_events: int, condition: Tensor, *, rng: Random) -> Tensor:
         """Start states of a sample; row i depends on row i of the draws and on ``condition[i]``.
@@ -134,16 +155,22 @@ class PersistentChains(nn.Module):
         """Conditions of some of the chains, as often as needed, (n_events, n_conditions)."""
         return self.condition[torch.arange(n_events, device=self.state.device) % len(self.state)]
 
-    def push(self, state: Tensor, condition: Tensor) -> None:
+    def push(self, state: Tensor, condition: Tensor, hidden: Tensor | None = None) -> None:
         """Store the chains that were taken last, after their moves; or others in their turn."""
-        index = self._taken
-        if index is None or len(index) != len(state):
-            rows = torch.arange(len(state), device=self.state.device)
-            index = (rows + self._n_pushed) % len(self.state)
-        self.state.index_copy_(0, index, state.detach())
-        self.condition.index_copy_(0, index, condition)
-        self.n_pushed.add_(len(state))
-        self._n_pushed += len(state)
+        rows, n = self._taken, len(state)
+        if rows is None or n != len(self.condition[rows]):
+            rows = self._in_turn(n)
+        parts = (state.detach(),) if hidden is None else (state.detach(), hidden)
+        if isinstance(rows, slice):
+            places = self.state[rows].split([part.shape[-1] for part in parts], dim=-1)
+            for place, part in zip(places, parts, strict=True):
+                place.copy_(part)
+            self.condition[rows] = condition
+        else:
+            self.state.index_copy_(0, rows, torch.cat(parts, dim=-1))
+            self.condition.index_copy_(0, rows, condition)
+        self.n_pushed.add_(n)
+        self._n_pushed += n
         self._taken = None
 
 

@@ -107,7 +107,7 @@ class PCD:
         """States of the chains that have waited longest, after k steps."""
         if not model.training:
             return model.chains.as_they_are(condition, rng=rng)
-        hidden = model.chains.oldest(condition, rng=rng)[:, x.shape[1] :]
+        hidden = model.chains.oldest_hidden(condition, rng=rng)
         # from the hidden units on: their field was known from the last update, which saves a
         # matrix product of each update
         p = model.parameters_at(condition)

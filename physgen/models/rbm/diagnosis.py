@@ -235,7 +235,7 @@ def _observed(
         field = p.hidden_field(values)
         along = values @ direction
         along = along.abs() if model.settings.flip_symmetric else along
-        yield torch.stack((p.free_energy_in(field, x, values), along))
+        yield torch.stack((p.free_energy_with(p.layers.hidden.log_sum(field), x, values), along))
         x = p.draw_visible(p.layers.hidden.draw(field, rng), rng)
 
 

@@ -17,14 +17,15 @@ Gaussian   real         (f^2 - a^2) / (2 s), and   u s
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from physgen.models.base import TensorSpec
+from physgen.models.rbm.draws import draw_pairs
 from physgen.random import GeneratorRandom, Random
 
 __all__ = ["Binary", "Hidden", "Visible"]
@@ -52,19 +53,24 @@ class Hidden:
         return (-1.0, 1.0) if self.kind == "ising" else (0.0, 1.0)
 
     def log_sum(self, field: Tensor) -> Tensor:
-        """Logarithm of the sum of the two weights, unit by unit."""
-        return log_2_cosh(field) if self.kind == "ising" else _softplus(field)
+        """Logarithm of the sum over all hidden states, shape (...,)."""
+        return (log_2_cosh(field) if self.kind == "ising" else _softplus(field)).sum(-1)
+
+    def log_sum_and_mean(self, field: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`log_sum`, and the means as its first derivative; of no higher ones."""
+        found: tuple[Tensor, Tensor] = _LogSum.apply(field, self)  # type: ignore[no-untyped-call]
+        return found
 
     def mean(self, field: Tensor) -> Tensor:
         """Mean of each unit."""
         if self.kind == "bernoulli":
             return torch.sigmoid(field)
         # tanh, from the function that is several times quicker on a CPU
-        return 2 * torch.sigmoid(2 * field) - 1
+        return (2 * field).sigmoid_().sub(0.5).mul_(2)
 
     @torch.no_grad()
     def draw(self, field: Tensor, rng: Random) -> Tensor:
-        """Values drawn from the law of each unit."""
+        """Values drawn from the law of each unit, in the place of its field."""
         if self.kind == "ising":
             return spins(field, rng)
         return zeros_and_ones(field, rng)
@@ -125,7 +131,7 @@ class Visible(nn.Module):
 
     @torch.no_grad()
     def draw(self, field: Tensor, variance: Tensor, rng: Random) -> Tensor:
-        """Features drawn from the law of each unit in its field, of the shape of ``field``."""
+        """Features drawn from the law of each unit, of the shape of ``field``, which is lost."""
         if self.all_ising:
             return spins(field, rng)
         x = field
@@ -169,43 +175,45 @@ class Visible(nn.Module):
         return torch.where(self.real, mean * variance, field)
 
 
+class _LogSum(torch.autograd.Function):
+    """Sums over hidden units with their derivatives at once, quicker than taking these again."""
+
+    @staticmethod
+    def forward(ctx: Any, field: Tensor, layer: Hidden) -> tuple[Tensor, Tensor]:
+        mean = layer.mean(field)
+        ctx.save_for_backward(mean)
+        ctx.mark_non_differentiable(mean)
+        return layer.log_sum(field), mean
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_sums: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        (mean,) = ctx.saved_tensors
+        return of_sums[..., None] * mean, None
+
+
 def log_2_cosh(x: Tensor) -> Tensor:
     """ln(2 cosh x), also where cosh x overflows."""
     return x - F.logsigmoid(2 * x)
 
 
 def spins(field: Tensor, rng: Random) -> Tensor:
-    """Spins -1 and +1 with p(+1) = sigmoid(2 field)."""
-    return _sign((2 * field).sigmoid_(), rng)
+    """Spins -1 and +1 with p(+1) = sigmoid(2 field), in the place of the field."""
+    return _either(field.mul_(2), -1.0, rng)
 
 
 def zeros_and_ones(field: Tensor, rng: Random) -> Tensor:
-    """Zeros and ones with p(1) = sigmoid(field)."""
-    return _sign(torch.sigmoid(field), rng).add_(1).mul_(0.5)
+    """Zeros and ones with p(1) = sigmoid(field), in the place of the field."""
+    return _either(field, 0.0, rng)
 
 
-def _sign(p: Tensor, rng: Random) -> Tensor:
-    """+1 with these probabilities, else -1; several times quicker than ``where``."""
-    if isinstance(rng, GeneratorRandom):
-        # p - 1/2 against uniform numbers of [-1/2, 1/2)
-        x = p.sub_(0.5).sub_(_words(p, rng.generator), alpha=2.0**-32)
-    else:
-        x = p.sub_(rng.uniform(*p.shape))
-    return torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x, out=x)
-
-
-def _words(like: Tensor, generator: torch.Generator) -> Tensor:
-    """32 random bits each, as real numbers of [-2^31, 2^31).
-
-    On a CPU they come from a quick generator of numpy that starts anew at each call, with a seed
-    drawn from the one given, whose state thus remains all that must be saved.
-    """
-    if like.device.type != "cpu":
-        words = torch.empty(like.shape, dtype=torch.int32, device=like.device)
-        return words.random_(-(2**31), 2**31, generator=generator).to(like.dtype)
-    source = np.random.SFC64(int(torch.randint(1 << 62, (), generator=generator)))
-    raw = source.random_raw((like.numel() + 1) // 2).view(np.int32)
-    return torch.from_numpy(raw)[: like.numel()].view(like.shape).to(like.dtype)
+def _either(log_odds: Tensor, low: float, rng: Random) -> Tensor:
+    """1 with these odds, else ``low``."""
+    p = log_odds.sigmoid_()
+    if isinstance(rng, GeneratorRandom) and p.device.type == "cpu":
+        return draw_pairs(p, low, 1.0, rng.generator)
+    # comparing in place is several times quicker than ``where``
+    return p.gt_(rng.uniform(*p.shape)).mul_(1 - low).add_(low)
 
 
 def _row_products(rows: Tensor, bias: Tensor) -> Tensor:

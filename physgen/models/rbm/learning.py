@@ -31,12 +31,12 @@ def before_update(model: RBMModel, x: Tensor) -> None:
 
 
 @torch.no_grad()
-def follow_means(model: RBMModel, values: Tensor, field: Tensor) -> None:
-    """Follow the means of the visible values, and of the hidden ones in this field."""
+def follow_means(model: RBMModel, values: Tensor, hidden: Tensor) -> None:
+    """Follow the means of the visible values and of the hidden units."""
     if model.settings.flip_symmetric:
         return
     model.visible_mean.lerp_(values.mean(0), 1 - _MEMORY)
-    model.hidden_mean.lerp_(model.layers.hidden.mean(field).mean(0), 1 - _MEMORY)
+    model.hidden_mean.lerp_(hidden.mean(0), 1 - _MEMORY)
 
 
 class CenteredStep:
@@ -53,7 +53,8 @@ class CenteredStep:
 
     def __init__(self, model: RBMModel) -> None:
         self._model = model
-        self._couplings = model.couplings.detach()
+        # room for those before the step, since it costs more to ask for it at each step
+        self._couplings = torch.empty_like(model.couplings.detach())
 
     @torch.no_grad()
     def before(self, *_: object) -> None:
@@ -64,14 +65,15 @@ class CenteredStep:
             rate, decay = model.settings.chains.rate, model.settings.chains.decay
             model.fast.mul_(decay).sub_(rate * torch.cat(gradients))
         if _is_centered(model):
-            self._couplings = model.couplings.detach().clone()
+            self._couplings.copy_(model.couplings)
             center_gradient(model)
 
     @torch.no_grad()
     def after(self, *_: object) -> None:
         """Let the biases follow the couplings."""
         if _is_centered(self._model):
-            follow_couplings(self._model, self._model.couplings - self._couplings)
+            change = torch.sub(self._model.couplings, self._couplings, out=self._couplings)
+            follow_couplings(self._model, change)
 
 
 def center_gradient(model: RBMModel) -> None:

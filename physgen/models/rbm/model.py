@@ -216,12 +216,13 @@ class RBMModel(GenerativeModel):
             fantasy = self.settings.chains.fantasies(self, x, condition, rng=rng)
         p = self.parameters_at(condition)
         values, of_fantasy = p.values(x), p.values(fantasy)
-        field, driven = p.hidden_field(values), p.hidden_field(of_fantasy)
+        driven, hidden = p.hidden_field(of_fantasy), self.layers.hidden
+        log_sum, mean = hidden.log_sum_and_mean(p.hidden_field(values))
+        positive = p.free_energy_with(log_sum, x, values)
+        negative = p.free_energy_with(hidden.log_sum_and_mean(driven)[0], fantasy, of_fantasy)
         if self.training:
-            learning.follow_means(self, values.detach(), field.detach())
+            learning.follow_means(self, values.detach(), mean)
             self._keep(fantasy, driven.detach(), condition, rng)
-        positive = p.free_energy_in(field, x, values)
-        negative = p.free_energy_in(driven, fantasy, of_fantasy)
         if not self.spec.n_conditions:
             negative = negative.mean()
         return positive - negative + self._penalty()
@@ -230,10 +231,9 @@ class RBMModel(GenerativeModel):
     def _keep(self, fantasy: Tensor, field: Tensor, condition: Tensor, rng: Random) -> None:
         """Keep what the next update goes on from; ``field`` is that on the hidden units."""
         way = self.settings.chains
-        if way.keeps_hidden:
-            fantasy = torch.cat((fantasy, self.layers.hidden.draw(field, rng)), dim=1)
+        hidden = self.layers.hidden.draw(field.clone(), rng) if way.keeps_hidden else None
         if way.n_rungs == 1:
-            self.chains.push(fantasy, condition)
+            self.chains.push(fantasy, condition, hidden)
 
     def diagnose(
         self, x: Tensor, condition: Tensor, *, rng: Random

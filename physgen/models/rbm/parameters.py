@@ -70,12 +70,13 @@ class Parameters:
     def free_energy(self, x: Tensor) -> Tensor:
         """Free energy F of features x, of shape (...,)."""
         values = self.values(x)
-        return self.free_energy_in(self.hidden_field(values), x, values)
+        log_sum = self.layers.hidden.log_sum(self.hidden_field(values))
+        return self.free_energy_with(log_sum, x, values)
 
-    def free_energy_in(self, hidden_field: Tensor, x: Tensor, values: Tensor) -> Tensor:
-        """Free energy where the field on the hidden units is known."""
+    def free_energy_with(self, log_sum: Tensor, x: Tensor, values: Tensor) -> Tensor:
+        """Free energy where the logarithm of the sum over the hidden states is known."""
         local = self.layers.visible.local_energy(x, values, self.visible_bias, self.variance)
-        return local - self.layers.hidden.log_sum(hidden_field).sum(-1)
+        return local - log_sum
 
     def gibbs(self, x: Tensor, n_steps: int, rng: Random) -> Tensor:
         """Block Gibbs steps: all hidden units given the visible ones, then the reverse."""
@@ -98,4 +99,4 @@ class Parameters:
     def log_z_without_couplings(self) -> Tensor:
         """Logarithm of Z of the machine if its couplings were zero, of shape (1 or n_events,)."""
         visible = self.layers.visible.log_sum(self.visible_bias, self.visible_bias, self.variance)
-        return visible + self.layers.hidden.log_sum(self.hidden_bias).sum(-1)
+        return visible + self.layers.hidden.log_sum(self.hidden_bias)

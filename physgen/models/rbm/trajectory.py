@@ -69,7 +69,7 @@ class Trajectory:
     def draw_free(self, n_events: int, rng: Random) -> Tensor:
         """Exact draws from the first machine, of shape (n_events, n_features)."""
         free = self.at(0.0)
-        field = free.visible_bias.expand(n_events, -1)
+        field = free.visible_bias.expand(n_events, -1).clone()
         return free.layers.visible.draw(field, free.variance, rng)
 
     def _stacked(self, places: tuple[float, ...]) -> Parameters:
