@@ -6,17 +6,21 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from physgen.events import Events
-from physgen.observables import ising_energy, leading, magnetization
+from physgen.observables.jagged import leading
+from physgen.packs import Pack, find_packs
 from physgen.schema import Field, SchemaError, no_such_field
 
 __all__ = ["Observable", "Observables", "Quantity", "summarize"]
 
 Observable = Callable[[Events], np.ndarray]
-Observables = Mapping[str, Observable] | Sequence[Observable] | Observable
+Observables = (
+    Mapping[str, Observable] | Sequence[Observable | str] | Observable | str | Literal[False]
+)
 
 _MAX_COMPONENTS = 8  # a field with at most so many numbers per event is compared one by one
 
@@ -62,12 +66,12 @@ def summarize(
 ) -> tuple[list[Quantity], list[str]]:
     """Make the columns that a comparison looks at.
 
-    A flat field is a column as it is. A jagged collection gives its multiplicity, and each of
-    its fields the sum and the leading entry (0 where there is none). A field of fixed shape
-    gives its components (up to 8), or else sum and fraction of entries that are not 0, and, if no
-    entry is negative, the mean index along each axis, weighted by the values (0 where all are 0).
-    Spins give the magnetization with and without its sign, the energy per spin, and up to 8
-    components. The weight is no column.
+    Fields that a pack of :mod:`physgen.packs` understands (spins, pairs of particles, jets,
+    showers) give the observables of the pack. Any other flat field is a column as it is. A jagged
+    collection gives its multiplicity, and each of its fields the sum and the leading entry (0
+    where there is none). A field of fixed shape gives its components (up to 8), or else sum and
+    fraction of entries that are not 0, and, if no entry is negative, the mean index along each
+    axis, weighted by the values (0 where all are 0). The weight is no column.
 
     Parameters
     ----------
@@ -75,37 +79,100 @@ def summarize(
         Samples.
     fields : sequence of str, optional
         Fields to compare; all that both have by default.
-    observables : dict or list of functions, or one function, optional
-        ``observable(events) -> array (n_events,)`` by name; a name may end in a unit,
-        ``"mll [GeV]"``.
+    observables : optional
+        Functions ``observable(events) -> array (n_events,)``: one, a list, or a dict by name; a
+        name may end in a unit, ``"mll [GeV]"``. They come on top of the packs, unless packs are
+        chosen by their names, ``"ising"`` or ``["pairs", function]``. False: no packs.
 
     Returns
     -------
     list of Quantity
     list of str
-        Notes for the report: what was left out, or taken in another way than it came.
+        Notes for the report: which packs were taken and why, what was left out, or taken in
+        another way than it came.
 
     Raises
     ------
     SchemaError
-        If nothing is common, or a field differs in unit or shape.
+        If nothing is common, or a field differs in unit, shape or binning.
     ValueError
-        If a value is NaN or infinite.
+        If a value is NaN or infinite, or there is no such pack.
     """
     names, notes = _common_fields(reference, candidate, fields)
-    quantities, kinds = _of_fields(reference, candidate, names)
-    notes += kinds
-    quantities.extend(_multiplicities(reference, candidate, names))
-    taken = {q.name for q in quantities}
-    for name, function in _named(observables).items():
+    for name in names:
+        _check_same_kind(reference.schema[name], candidate.schema[name])
+    chosen, functions = _chosen(observables)
+    packs = _packs(reference, candidate, names, chosen)
+    replaced = {name for pack in packs for name in pack.replaces}
+    rest = [name for name in names if name not in replaced]
+    quantities, kinds = _of_fields(reference, candidate, rest)
+    quantities.extend(_multiplicities(reference, candidate, rest))
+    own = _of_functions(reference, candidate, functions, {q.name for q in quantities})
+    quantities.extend(_of_packs(reference, candidate, packs, [*quantities, *own]))
+    quantities.extend(own)
+    if not quantities:
+        raise SchemaError("nothing to compare: both samples hold weights only")
+    return quantities, [*notes, *kinds, *(f"{pack.name}: {pack.reason}" for pack in packs)]
+
+
+def _chosen(
+    observables: Observables | None,
+) -> tuple[Sequence[str] | None, dict[str, Observable]]:
+    """Names of packs (None: all that fit) and functions by name."""
+    if observables is None or observables is False:
+        return (None if observables is None else ()), {}
+    if isinstance(observables, Mapping):
+        return None, dict(observables)
+    given: list[Observable | str] = (
+        [observables] if isinstance(observables, str) or callable(observables) else [*observables]
+    )
+    packs = [x for x in given if isinstance(x, str)]
+    functions = [x for x in given if not isinstance(x, str)]
+    named = {getattr(f, "__name__", f"observable {k}"): f for k, f in enumerate(functions)}
+    return packs or None, named
+
+
+def _packs(
+    reference: Events, candidate: Events, names: Sequence[str], chosen: Sequence[str] | None
+) -> list[Pack]:
+    binnings = [e.schema.conventions.get("binning") for e in (reference, candidate)]
+    if None not in binnings and binnings[0] != binnings[1]:
+        raise SchemaError("the showers of the candidate have another binning than the reference's")
+    if not names or (chosen is not None and not chosen):
+        return []
+    return find_packs(reference[list(names)], chosen)
+
+
+def _of_packs(
+    reference: Events, candidate: Events, packs: Sequence[Pack], taken: Sequence[Quantity]
+) -> Iterator[Quantity]:
+    """Columns of the packs, but for those that are there already, by name or by value."""
+    names = {q.name for q in taken}
+    for pack in packs:
+        ours, theirs = pack.observe(reference), pack.observe(candidate)
+        for name, x in ours.items():
+            quantity = _quantity(*_split_unit(name), x, theirs[name])
+            if quantity.name not in names and not any(_is_same(quantity, q) for q in taken):
+                names.add(quantity.name)
+                yield quantity
+
+
+def _is_same(one: Quantity, other: Quantity) -> bool:
+    pairs = ((one.reference, other.reference), (one.candidate, other.candidate))
+    return all(np.allclose(x, y, rtol=1e-6, atol=0.0) for x, y in pairs)
+
+
+def _of_functions(
+    reference: Events, candidate: Events, functions: Mapping[str, Observable], taken: set[str]
+) -> list[Quantity]:
+    quantities = []
+    for name, function in functions.items():
         label, unit = _split_unit(name)
         if label in taken:
             raise ValueError(f"the observable {label!r} has the name of a field; rename it")
         x, y = (_evaluate(label, function, e) for e in (reference, candidate))
         quantities.append(_quantity(label, unit, x, y))
-    if not quantities:
-        raise SchemaError("nothing to compare: both samples hold weights only")
-    return quantities, notes
+    return quantities
 
 
 def _of_fields(
@@ -116,7 +183,6 @@ def _of_fields(
     by: dict[str, list[str]] = defaultdict(list)
     for name in names:
         own, other = reference.schema[name], candidate.schema[name]
-        _check_same_kind(own, other)
         samples = (reference[name], candidate[name])
         cells = _is_cells(own, *samples)
         parts = zip(*(_columns_of(own, sample, cells) for sample in samples), strict=True)
@@ -174,13 +240,9 @@ def _check_same_kind(own: Field, other: Field) -> None:
         )
 
 
-def _is_spins(field: Field) -> bool:
-    return bool(field.shape) and field.allowed is not None and set(field.allowed) == {-1, 1}
-
-
 def _is_cells(field: Field, *columns: object) -> bool:
     """Whether a field is an array of contents: many numbers, none negative in any sample."""
-    if field.jagged or _is_spins(field) or math.prod(field.shape) <= _MAX_COMPONENTS:
+    if field.jagged or math.prod(field.shape) <= _MAX_COMPONENTS:
         return False
     return all(bool((np.asarray(column) >= 0).all()) for column in columns)
 
@@ -192,8 +254,6 @@ def _summary_words(field: Field, cells: bool) -> str:
         return "leading entry" if field.unit == "rad" else "sum and leading entry"
     if few:
         return ""
-    if _is_spins(field):
-        return "magnetization, its absolute value and energy per spin"
     if cells:
         return "sum, fraction not 0 and mean index along each axis"
     return "sum and fraction not 0"
@@ -216,12 +276,7 @@ def _columns_of(
         yield field.name, True, values.astype(np.float64)
         return
     few = flat.shape[1] <= _MAX_COMPONENTS
-    if _is_spins(field):
-        # the sign too: a model that makes one sign only has the right |m|
-        yield f"magnetization of {field.name}", False, magnetization(values)
-        yield f"|magnetization| of {field.name}", False, np.abs(magnetization(values))
-        yield f"energy per spin of {field.name}", False, ising_energy(values) / flat.shape[1]
-    elif not few:
+    if not few:
         yield f"{field.name} sum", True, flat.sum(axis=1, dtype=np.float64)
         yield f"{field.name} fraction not 0", False, (flat != 0).mean(axis=1)
     if few:
@@ -252,15 +307,6 @@ def _multiplicities(
         if first := next((n for n in members if n in names), None):
             x, y = reference.multiplicity(first), candidate.multiplicity(first)
             yield _quantity(f"number of {collection}", "", x, y)
-
-
-def _named(observables: Observables | None) -> dict[str, Observable]:
-    if observables is None:
-        return {}
-    if isinstance(observables, Mapping):
-        return dict(observables)
-    functions = [observables] if callable(observables) else list(observables)
-    return {getattr(f, "__name__", f"observable {k}"): f for k, f in enumerate(functions)}
 
 
 def _split_unit(name: str) -> tuple[str, str]:
@@ -302,7 +348,7 @@ def _check_finite(name: str, sample: str, values: np.ndarray) -> None:
 
 def _is_angle(unit: str, values: np.ndarray) -> bool:
     """Say whether values go around a circle: by their unit, or by filling [-pi, pi] exactly."""
-    if unit:
-        return unit == "rad"
     low, high = values.min(), values.max()
+    if unit:  # small angles stay on one side of the circle: they are numbers
+        return unit == "rad" and max(-low, high) > math.pi / 2
     return bool(-3.15 < low < -3.1 and 3.1 < high < 3.15)  # files round pi

@@ -178,7 +178,8 @@ def energy_ratio(showers: np.ndarray, incident_energy: np.ndarray) -> np.ndarray
 def _of_layer(voxels: np.ndarray, layer: RingLayer, threshold: float) -> tuple[np.ndarray, ...]:
     """Energy, sparsity, centers and widths of one layer, in the order of LayerFeatures."""
     e = voxels.astype(np.float64)
-    e[e < threshold] = 0.0
+    if threshold > 0:
+        e[e < threshold] = 0.0
     positions = _positions(layer)
     total = e.sum(axis=1)
     first, second = (e @ x / (total[:, None] + 1e-16) for x in (positions, positions**2))
