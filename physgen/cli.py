@@ -2,7 +2,7 @@
 
 Options of models, training and simulators are the fields of their dataclasses. Results go to
 stdout, progress and messages to stderr. Exit code 0: done; 1: it could not be done (the message
-says why); 2: the command line is wrong.
+says why); 2: the command line is wrong; with ``compare``, 1 and 3 for FAIL and INCONCLUSIVE.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +24,16 @@ from physgen import storage
 from physgen.files import check_target
 from physgen.report.report import check_target as check_report
 from physgen.shell_ising import ising
-from physgen.shell_options import Count, Given, Names, Output, Seed, given_values, split_names
+from physgen.shell_options import (
+    Count,
+    Given,
+    Names,
+    Output,
+    Seed,
+    Whole,
+    given_values,
+    split_names,
+)
 from physgen.shell_settings import SHELL_SETTINGS, library_settings
 from physgen.simulators import SIMULATORS
 
@@ -40,6 +50,8 @@ app = App(
 )
 
 TRAINING = Group("Training", sort_key=-1)
+VERDICT = Group("Verdict", sort_key=-1)
+EXIT_CODES = {"pass": 0, "pass with difference": 0, "fail": 1, "inconclusive": 3}
 
 
 def train(
@@ -194,16 +206,29 @@ def compare(
     reference: Path,
     candidate: Path,
     *,
+    train: Path | None = None,
     fields: Names = None,
+    cut: str | None = None,
     tree: str | None = None,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    binning: Path | None = None,
+    chains: str | None = None,
+    tolerance: Annotated[float | None, Parameter(group=VERDICT)] = None,
+    for_events: Annotated[int | None, Whole, Parameter(group=VERDICT)] = None,
+    max_auc: Annotated[float, Parameter(group=VERDICT)] = 0.55,
+    alpha: Annotated[float, Parameter(group=VERDICT)] = 0.01,
+    strict: Annotated[bool, Parameter(group=VERDICT)] = False,
+    n_permutations: Annotated[int, Whole] = 999,
+    max_events: Annotated[int, Whole] = 20_000,
+    output: Annotated[list[Path] | None, Parameter(name=["--output", "-o"])] = None,
     drop_nonfinite: bool = False,
-    strict: bool = False,
     seed: Seed = 0,
 ) -> int:
     """Compare two files of events and say how far the second can be trusted.
 
-    Example: `physgen compare data/zmumu.root fake.root --fields mu1_pt,met -o report.html`
+    Example: `physgen compare data/zmumu.root fake.root --tolerance 0.1 -o report.html`
+
+    Exit code: 0 if the comparison was made. With a tolerance, a number of events or `--strict`
+    the verdict decides, for scripts: 0 PASS, 1 FAIL, 3 INCONCLUSIVE.
 
     Parameters
     ----------
@@ -211,30 +236,76 @@ def compare(
         The truth.
     candidate
         The generated events.
+    train
+        Events that the surrogate learned from: copies of them are looked for.
+    cut
+        Events to keep in both files, e.g. "mu1_pt > 30 and njet == 0".
     tree
         Tree of ROOT files with several.
+    binning
+        Binning XML of CaloChallenge files.
+    chains
+        Field that numbers the Markov chains, where a file has it; events of a chain are in order.
+    tolerance
+        Largest shift of a column, in sigma, and difference of correlations that do not matter
+        (0.1 if neither this nor --for-events is given).
+    for_events
+        Events that you want to generate: the tolerance is 0.3 of their statistical error.
+    max_auc
+        Largest classifier AUC that does not matter.
+    alpha
+        Level of the whole comparison.
+    strict
+        Let the verdict decide the exit code.
+    n_permutations
+        Draws of the null of each test.
+    max_events
+        Events per side of the tests that compare all columns together.
     output
-        Report to write: .html, .json or .txt.
+        Report to write: .html, .json or .txt; repeatable.
     drop_nonfinite
         Leave out events with NaN or infinite values.
-    strict
-        Exit with code 1 if the verdict is FAIL.
     seed
         Seed of the permutations.
     """
-    if output is not None:
-        check_report(output)
-    names = split_names(fields)
-    truth, made = (
-        pg.read_events(path, fields=names, tree=tree, drop_nonfinite=drop_nonfinite)
-        for path in (reference, candidate)
+    if tolerance is not None and for_events is not None:
+        raise ValueError("give --tolerance or --for-events, not both")
+    for path in output or ():
+        check_report(path)
+    read = partial(
+        pg.read_events,
+        fields=split_names(fields),
+        cut=cut,
+        tree=tree,
+        binning=binning,
+        drop_nonfinite=drop_nonfinite,
     )
-    report = pg.compare(truth, made, rng=seed)
+    truth, made = read(reference), read(candidate)
+    if chains is not None and chains not in (*truth.schema.names, *made.schema.names):
+        raise pg.SchemaError(f"no file has a field {chains!r} that numbers Markov chains")
+    report = pg.compare(
+        truth,
+        made,
+        train=None if train is None else read(train),
+        chains=(_field_of(truth, chains), _field_of(made, chains)),
+        tolerance=0.1 if tolerance is None else tolerance,
+        for_events=for_events,
+        max_auc=max_auc,
+        alpha=alpha,
+        n_permutations=n_permutations,
+        max_events=max_events,
+        rng=seed,
+    )
     print(report)
-    if output is not None:
-        report.save(output)
-        stderr.print(f"wrote {output}", highlight=False, soft_wrap=True)
-    return int(strict and report.verdict.startswith("FAIL"))
+    for path in output or ():
+        report.save(path)
+        stderr.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    decides = strict or tolerance is not None or for_events is not None
+    return EXIT_CODES[report.outcome] if decides else 0
+
+
+def _field_of(events: pg.Events, name: str | None) -> str | None:
+    return name if name is not None and name in events.schema else None
 
 
 @app.command

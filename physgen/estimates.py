@@ -85,6 +85,29 @@ def p_words(p_value: float) -> str:
     return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
+def number(value: float, digits: int = 2) -> str:
+    """Number with this many significant digits, without exponents in ordinary ranges.
+
+    Examples
+    --------
+    >>> number(0.012345), number(1234.6), number(-0.0000012), number(0)
+    ('0.012', '1235', '-1.2e-06', '0')
+    """
+    if value == 0:
+        return "0"
+    if abs(value) >= 1e6 or abs(value) < 1e-5:
+        return f"{value:.{digits - 1}e}"
+    if abs(value) >= 10**digits:
+        return f"{value:.0f}"
+    return f"{float(f'{value:.{digits - 1}e}'):.{decimals(value, digits)}f}"
+
+
+def decimals(value: float, digits: int = 2) -> int:
+    """Decimals that show this many significant digits of a value."""
+    exponent = int(f"{value:e}".rpartition("e")[2])
+    return max(0, digits - 1 - exponent)
+
+
 def _decimals(scale: float) -> int:
     """Decimals at which a number of this scale shows one significant digit."""
     if not math.isfinite(scale) or scale == 0:

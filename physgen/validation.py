@@ -4,83 +4,101 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from physgen.arrays import array_fields, compare_arrays, pictures
+from physgen.copied import find_copies, n_leaked
+from physgen.designs import Chains, Slicing, chain_ids, design_of, require_enough
 from physgen.estimates import Estimate
 from physgen.events import Events, require_events
-from physgen.metrics.classifier import classifier_auc
+from physgen.failures import compare_slices, drivers, worst_region
+from physgen.metrics.classifier import ClassifierTest, classifier_test
 from physgen.metrics.columns import Column, ColumnTest, compare_columns
+from physgen.metrics.copies import Memorization
 from physgen.metrics.correlation import compare_correlations
 from physgen.metrics.kernels import events_per_side, mmd
-from physgen.metrics.resampling import Design, effective_size, is_unweighted, normalize_weights
+from physgen.metrics.resampling import Design, is_unweighted
 from physgen.plotting import make_histogram
 from physgen.random import Rng, as_seed
+from physgen.report.findings import BIAS_TO_ERROR, Slice, worth_of
 from physgen.report.report import Correlations, Report, Row
-from physgen.report.verdict import decide
+from physgen.schema import SchemaError
 from physgen.summaries import Observables, Quantity, summarize
 
 __all__ = ["compare"]
 
-_MIN_EVENTS = 20  # effective ones with weights
 _FEW_EFFECTIVE = 100  # below, multipliers of broad weights are far from their limit
-_N_FAMILIES = 4  # single columns, pairs, MMD, classifier
+_MAX_FAMILIES = 10  # of tests, for the number of permutations that can reach the level
 
 
 def compare(
     reference: Events,
     candidate: Events,
     *,
+    train: Events | None = None,
     fields: Sequence[str] | None = None,
     observables: Observables | None = None,
+    chains: tuple[Chains, Chains] = (None, None),
     tolerance: float = 0.1,
+    for_events: float | None = None,
     max_auc: float = 0.55,
     alpha: float = 0.01,
-    n_permutations: int = 499,
+    n_permutations: int = 999,
     max_events: int = 20_000,
-    rng: Rng,
+    rng: Rng = 0,
 ) -> Report:
-    r"""Compare two samples of events, and say in plain words how they differ.
+    r"""Compare two samples of events, and say in plain words how far the candidate can be trusted.
 
-    Four tests are made: every column by itself (Jensen-Shannon divergence and
+    Families of tests are made: every column by itself (Jensen-Shannon divergence and
     Kolmogorov-Smirnov distance, with Westfall and Young's correction for the number of
-    columns), every pair (rank correlations), all columns together by MMD, and by a classifier.
-    The p-value of the comparison is the smallest of the four times four (Bonferroni), so two
-    samples of one law are called different at most at the rate ``alpha``. How much they differ
-    is a second question, answered by 95 % upper limits against a tolerance:
+    columns), every pair (rank correlations), all columns together by MMD and by a classifier,
+    whole arrays (lattices, images, showers) by the same two, and every column at each condition.
+    The p-value of the comparison is the smallest of the families times their number (Bonferroni),
+    so two samples of one law are called different at most at the rate ``alpha``. How much they
+    differ is a second question, answered by 95 % limits against a tolerance:
 
-    ======================  ==================================  ===========================
-    ..                      all upper limits within tolerance   some limit beyond
-    ======================  ==================================  ===========================
-    no difference seen      PASS                                INCONCLUSIVE: too few events
-    difference seen         PASS, difference within tolerance   FAIL
-    ======================  ==================================  ===========================
+    ===========================  =====================================================
+    all upper limits within      PASS, or PASS with a difference that is within
+    some lower limit beyond      FAIL: where, and by how much
+    neither                      INCONCLUSIVE: how many events would tell
+    ===========================  =====================================================
 
     A difference that only MMD sees is a FAIL: MMD has no upper limit, so nothing says that such a
-    difference is within tolerance.
+    difference is within tolerance. So are copies: candidate events that equal reference events,
+    or that are training events again.
 
     Parameters
     ----------
     reference, candidate : Events
-        Samples of independent events, at least 20 each; weights count.
+        Samples, at least 20 events each; weights count, also negative ones.
+    train : Events, optional
+        What the surrogate learned from: then copies of training events are looked for.
     fields : sequence of str, optional
         Fields to compare; by default all that both samples have.
     observables : dict or list of functions, or one function, optional
         Further columns, ``observable(events) -> array (n_events,)`` by name; a name may carry a
         unit: ``{"mll [GeV]": mll}``.
+    chains : pair, default (None, None)
+        Markov chains among the samples: the field that numbers the chains, an array of such
+        numbers, True for one chain in the order of the events, None for independent events.
     tolerance : float, default 0.1
         Largest difference that does not matter to you: of a column as the shift of a Gaussian in
         sigma with the same JS or KS, of a correlation as a difference of Fisher's z.
+    for_events : float, optional
+        Number of events that you want to generate: sets the tolerance to 0.3 of the statistical
+        error that they have, 0.3 / sqrt(for_events).
     max_auc : float, default 0.55
         Largest classifier AUC that does not matter.
     alpha : float, default 0.01
         Level of the whole comparison.
-    n_permutations : int, default 499
+    n_permutations : int, default 999
         Null draws of each test.
     max_events : int, default 20000
         Events per side that MMD (with weights half as many) and classifier use at most; a
         random subset, named in the report, where there are more.
-    rng : int or torch.Generator
+    rng : int or torch.Generator, default 0
         Source of all draws; the same seed gives the same report.
 
     Returns
@@ -94,7 +112,7 @@ def compare(
         If the samples have no field in common, or one differs in unit or shape.
     ValueError
         For fewer than 20 (effective) events, NaN or infinite values, weights without a positive
-        sum.
+        sum, chains of fewer than 20 blocks.
 
     Examples
     --------
@@ -102,98 +120,141 @@ def compare(
     >>> x = np.random.default_rng(0).normal(size=(3, 2000))
     >>> truth, good, bad = (pg.Events.from_dict({"x": v}) for v in x + [[0], [0], [0.5]])
     >>> from physgen.validation import compare
-    >>> compare(truth, good, rng=0).difference_seen
+    >>> compare(truth, good).difference_seen
     False
-    >>> compare(truth, bad, rng=0).outcome
+    >>> compare(truth, bad).outcome
     'fail'
     """
     require_events("the reference", reference)
     require_events("the candidate", candidate)
-    _check_sizes(reference, candidate)
-    _check_level(alpha, n_permutations)
+    require_enough(reference, "reference")
+    require_enough(candidate, "candidate")
+    if for_events is not None:
+        tolerance = _tolerance_for(for_events)
+    _check_settings(tolerance, max_auc, alpha, n_permutations)
+    reference, candidate, chains = _without_chain_fields(reference, candidate, chains)
     quantities, notes = summarize(reference, candidate, fields=fields, observables=observables)
-    a, b = _weights("reference", reference), _weights("candidate", candidate)
-    seed = as_seed(rng)
-    random = np.random.default_rng(seed)
-    columns = [
-        Column(q.reference, q.candidate, 2 * np.pi if q.is_angle else None) for q in quantities
-    ]
-    tests, p_columns = compare_columns(
-        columns, Design(a, b), n_permutations=n_permutations, rng=random
+    design, slicings, told = design_of(reference, candidate, quantities, chains=chains)
+    arrays = array_fields(reference, candidate, fields)
+    # MMD costs most by far: no more draws than its p-value needs to reach the level
+    n_families = 4 + 2 * len(arrays) + (len(slicings) > 0)
+    n_for_mmd = min(n_permutations, int(1.2 * n_families / alpha))
+    draws = _Draws(n_permutations, n_for_mmd, max_events, as_seed(rng))
+    conditions = {s.name for s in slicings}
+    # where the conditions are balanced by weights, what is left of their difference is no fault
+    tested = [q for q in quantities if q.name not in conditions or not _is_balanced(design)]
+    rows, p_columns = _rows(tested, design, draws)
+    joint, correlations, classifier = _joint(tested, design, draws)
+    whole = compare_arrays(
+        reference, candidate, arrays, design, n_permutations=n_for_mmd, seed=draws.seed(6)
     )
-    rows = [_row(q, t) for q, t in zip(quantities, tests, strict=True)]
+    slices = _slices([q for q in tested if q.name not in conditions], design, slicings, draws)
+    families = [p_columns, *(e.p_value for e in (joint | whole).values())]
+    if slices:
+        families.append(min(1.0, min(s.p_value for s in slices)))
     order = sorted(range(len(rows)), key=lambda k: (rows[k].p_value, -rows[k].shift))
-    joint, correlations = _joint(quantities, a, b, n_permutations, max_events, seed)
-    p_value = min(1.0, _N_FAMILIES * min([p_columns, *(e.p_value for e in joint.values())]))
-    table = tuple(rows[k] for k in order)
-    n_events = (len(reference), len(candidate))
-    outcome, verdict = decide(
-        table,
-        joint,
-        correlations,
-        p_value=p_value,
-        alpha=alpha,
-        tolerance=tolerance,
-        max_auc=max_auc,
-        n_events=n_events,
-    )
+    seen = classifier is not None and classifier.auc.p_value < alpha
     return Report(
-        verdict=verdict,
-        outcome=outcome,
-        p_value=p_value,
-        table=table,
-        joint=joint,
+        p_value=min(1.0, len(families) * min(families)),
+        table=tuple(rows[k] for k in order),
+        joint=joint | whole,
         correlations=correlations,
-        n_events=n_events,
-        n_effective=(effective_size(a), effective_size(b)),
-        notes=(*notes, *_notes(quantities, n_events, max_events, (a, b))),
+        n_events=(len(reference), len(candidate)),
+        n_effective=design.n_effective,
+        notes=(*notes, *told, *_notes(tested, design, max_events)),
         settings={
             "tolerance": tolerance,
             "max_auc": max_auc,
             "alpha": alpha,
             "n_permutations": n_permutations,
             "max_events": max_events,
-            "seed": seed,
+            "seed": draws.first_seed,
+            "n_families": len(families),
         },
         versions=_versions(),
-        histograms=tuple(make_histogram(quantities[k], (a, b)) for k in order),
+        classifier=classifier,
+        drivers=drivers(tested, classifier) if seen and classifier else (),
+        slices=slices,
+        memorization=_memorization(reference, candidate, train, fields, draws),
+        n_leaked=n_leaked(
+            reference, candidate, _compared_fields(reference, candidate, fields=fields)
+        ),
+        histograms=tuple(make_histogram(tested[k], design) for k in order),
+        pictures=pictures(reference, candidate, arrays, design),
     )
 
 
-def _check_sizes(reference: Events, candidate: Events) -> None:
-    for what, events in (("reference", reference), ("candidate", candidate)):
-        if len(events) < _MIN_EVENTS:
-            raise ValueError(
-                f"the {what} has {len(events)} events; a comparison needs at least {_MIN_EVENTS} "
-                "on either side"
-            )
+@dataclass(frozen=True)
+class _Draws:
+    """How many draws, on how many events, and from which seed."""
+
+    n_permutations: int
+    n_for_mmd: int
+    max_events: int
+    first_seed: int
+
+    def seed(self, k: int) -> int:
+        """Seed of the k-th test."""
+        return self.first_seed + k
+
+    def generator(self, k: int) -> np.random.Generator:
+        """Generator of the k-th test."""
+        return np.random.default_rng(self.seed(k))
 
 
-def _check_level(alpha: float, n_permutations: int) -> None:
+def _tolerance_for(n_events: float) -> float:
+    if not n_events >= 1:
+        raise ValueError(f"for_events is the number of events you want, got {n_events}")
+    return float(BIAS_TO_ERROR / np.sqrt(n_events))
+
+
+def _check_settings(tolerance: float, max_auc: float, alpha: float, n_permutations: int) -> None:
+    if not tolerance > 0:
+        raise ValueError(f"the tolerance is a shift in sigma above 0, got {tolerance}")
+    if not 0.5 < max_auc <= 1:
+        raise ValueError(f"max_auc lies between 0.5 and 1, got {max_auc}")
     if not 0 < alpha < 1:
         raise ValueError(f"alpha is a probability between 0 and 1, got {alpha}")
-    if _N_FAMILIES / (n_permutations + 1) >= alpha:
+    if _MAX_FAMILIES / (n_permutations + 1) > alpha:
         raise ValueError(
             f"with {n_permutations} permutations no p-value can fall below alpha = {alpha:g}; use "
-            f"n_permutations={int(_N_FAMILIES / alpha) + 1} or more"
+            f"n_permutations={int(np.ceil(_MAX_FAMILIES / alpha)) - 1} or more"
         )
 
 
-def _weights(what: str, events: Events) -> np.ndarray:
-    try:
-        weights = normalize_weights(events.weights, len(events))
-    except ValueError as error:
-        raise ValueError(f"{what}: {error}") from error
-    if not is_unweighted(weights) and effective_size(weights) < _MIN_EVENTS:
-        raise ValueError(
-            f"the {what} has {len(events)} events, but with their weights they count as "
-            f"{effective_size(weights):.1f}; a comparison needs at least {_MIN_EVENTS} effective "
-            "events on either side"
-        )
-    return weights
+def _without_chain_fields(
+    reference: Events, candidate: Events, chains: tuple[Chains, Chains]
+) -> tuple[Events, Events, tuple[Chains, Chains]]:
+    """Numbers of chains are no observables: take them out of the events."""
+    sides = []
+    given: list[Chains] = []
+    names = {c for c in chains if isinstance(c, str)}
+    for events, chain, what in zip(
+        (reference, candidate), chains, ("the reference", "the candidate"), strict=True
+    ):
+        given.append(chain_ids(events, chain, what))
+        sides.append(events[[n for n in events.schema.names if n not in names]])
+    return sides[0], sides[1], (given[0], given[1])
 
 
-def _row(quantity: Quantity, test: ColumnTest) -> Row:
+def _is_balanced(design: Design) -> bool:
+    return design.slices[0] is not None and not design.is_exact
+
+
+def _rows(
+    quantities: Sequence[Quantity], design: Design, draws: _Draws
+) -> tuple[list[Row], float]:
+    columns = [
+        Column(q.reference, q.candidate, 2 * np.pi if q.is_angle else None) for q in quantities
+    ]
+    tests, p_value = compare_columns(
+        columns, design, n_permutations=draws.n_permutations, rng=draws.generator(0)
+    )
+    rows = [_row(q, t, design, len(tests)) for q, t in zip(quantities, tests, strict=True)]
+    return rows, p_value
+
+
+def _row(quantity: Quantity, test: ColumnTest, design: Design, n_rows: int) -> Row:
     return Row(
         name=quantity.name,
         unit=quantity.unit,
@@ -201,45 +262,86 @@ def _row(quantity: Quantity, test: ColumnTest) -> Row:
         w1=test.w1,
         ks=test.ks,
         shift=test.shift,
+        shift_lower=test.shift_lower,
         shift_upper=test.shift_upper,
+        shift_proven=test.proven(n_rows),
+        worth=worth_of(test.bias),
         p_value=test.p_adjusted,
+        region=None if quantity.is_constant else worst_region(quantity, design),
     )
 
 
 def _joint(
-    quantities: Sequence[Quantity],
-    a: np.ndarray,
-    b: np.ndarray,
-    n_permutations: int,
-    max_events: int,
-    seed: int,
-) -> tuple[dict[str, Estimate], Correlations | None]:
+    quantities: Sequence[Quantity], design: Design, draws: _Draws
+) -> tuple[dict[str, Estimate], Correlations | None, ClassifierTest | None]:
     varying = [q for q in quantities if not q.is_constant]
     if not varying:
-        return {}, None
+        return {}, None, None
     labels, x, y = _features(varying)
+    classifier = classifier_test(
+        x, y, weights=design, max_events=draws.max_events, rng=draws.seed(2)
+    )
     joint = {
         "MMD²": mmd(
             x,
             y,
-            weights=(a, b),
-            n_permutations=n_permutations,
-            max_events=max_events,
-            rng=seed + 1,
+            weights=design,
+            n_permutations=draws.n_for_mmd,
+            max_events=draws.max_events,
+            rng=draws.seed(1),
         ),
-        "classifier AUC": classifier_auc(
-            x, y, weights=(a, b), max_events=max_events, rng=seed + 2
-        ),
+        "classifier AUC": classifier.auc,
     }
     pairs = compare_correlations(
-        x, y, Design(a, b), n_permutations=n_permutations, rng=np.random.default_rng(seed + 3)
+        x, y, design, n_permutations=draws.n_permutations, rng=draws.generator(3)
     )
     if pairs is None:
-        return joint, None
+        return joint, None, classifier
     joint["correlations Δz"] = pairs.estimate
-    return joint, Correlations(
-        tuple(labels), pairs.reference, pairs.candidate, pairs.pair, pairs.upper
+    found = Correlations(
+        labels=tuple(labels),
+        reference=pairs.reference,
+        candidate=pairs.candidate,
+        pair=pairs.pair,
+        upper=pairs.upper,
+        proven=pairs.proven,
+        pulls=pairs.pulls,
     )
+    return joint, found, classifier
+
+
+def _slices(
+    quantities: Sequence[Quantity], design: Design, slicings: Sequence[Slicing], draws: _Draws
+) -> tuple[Slice, ...]:
+    parts = [
+        (s.label(k), np.flatnonzero(s.reference == k), np.flatnonzero(s.candidate == k))
+        for s in slicings
+        for k in range(len(s.low))
+    ]
+    if not quantities or not parts:
+        return ()
+    return compare_slices(
+        quantities, design, parts, n_permutations=draws.n_permutations, rng=draws.generator(5)
+    )
+
+
+def _memorization(
+    reference: Events,
+    candidate: Events,
+    train: Events | None,
+    fields: Sequence[str] | None,
+    draws: _Draws,
+) -> Memorization | None:
+    if train is None:
+        return None
+    require_events("the training events", train)
+    names = _compared_fields(reference, candidate, train, fields=fields)
+    if not names:
+        raise SchemaError(
+            "the training events have no field of the samples: they hold "
+            f"{', '.join(train.schema.names)}"
+        )
+    return find_copies(reference, candidate, train, names, rng=draws.seed(8))
 
 
 def _features(quantities: Sequence[Quantity]) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -264,13 +366,9 @@ def _features(quantities: Sequence[Quantity]) -> tuple[list[str], np.ndarray, np
     return labels, np.stack(ours, axis=1), np.stack(theirs, axis=1)
 
 
-def _notes(
-    quantities: Sequence[Quantity],
-    n_events: tuple[int, int],
-    max_events: int,
-    weights: tuple[np.ndarray, np.ndarray],
-) -> Iterator[str]:
-    used = events_per_side(*weights, max_events)
+def _notes(quantities: Sequence[Quantity], design: Design, max_events: int) -> Iterator[str]:
+    n_events = (len(design.a), len(design.b))
+    used = events_per_side(design.a, design.b, max_events)
     if max(n_events) > used:
         yield f"MMD uses {used:,} events per side, drawn at random where there are more"
     if max(n_events) > max_events:
@@ -282,29 +380,27 @@ def _notes(
             f"angles, taken in [-pi, pi) and in the joint tests as cosine and sine: "
             f"{', '.join(angles)}"
         )
-    for what, w in zip(("reference", "candidate"), weights, strict=True):
-        if not is_unweighted(w) and effective_size(w) < _FEW_EFFECTIVE:
+    sides = zip(("reference", "candidate"), (design.a, design.b), design.n_effective, strict=True)
+    for what, w, n in sides:
+        if not is_unweighted(w) and n < _FEW_EFFECTIVE:
             yield (
-                f"the {what} has {effective_size(w):.0f} effective events: p-values are "
-                "approximate with broad weights"
+                f"the {what} has {n:.0f} effective events: p-values are approximate with broad "
+                "weights"
             )
-    if any((w < 0).any() for w in weights):
+    if (design.a < 0).any() or (design.b < 0).any():
         yield "some event weights are negative; bins were joined until their contents are positive"
-    if copies := _copies(quantities):
-        yield (
-            f"{copies:,} candidate events equal a reference event in every column: a copy is no "
-            "independent sample, and the p-values do not hold"
-        )
 
 
-def _copies(quantities: Sequence[Quantity]) -> int:
-    """Candidate events that equal a reference event; 0 for columns so coarse that many must."""
-    ours = np.stack([q.reference for q in quantities], axis=1)
-    theirs = np.stack([q.candidate for q in quantities], axis=1)
-    known = {row.tobytes() for row in ours}
-    if len(known) < 0.99 * len(ours):
-        return 0
-    return sum(row.tobytes() in known for row in theirs)
+def _compared_fields(*samples: Events, fields: Sequence[str] | None) -> list[str]:
+    """Fields that all samples have, without weights."""
+    first, *others = samples
+    return [
+        f.name
+        for f in first.schema
+        if f.role != "weight"
+        and (fields is None or f.name in fields)
+        and all(f.name in e.schema for e in others)
+    ]
 
 
 def _versions() -> dict[str, str]:

@@ -8,8 +8,8 @@ import torch
 
 import physgen as pg
 from physgen.estimates import Estimate
-from physgen.report.report import Correlations, Row
-from physgen.report.verdict import decide
+from physgen.report.findings import Slice, Worth
+from physgen.report.report import Correlations, Report, Row
 from physgen.summaries import summarize
 from physgen.validation import compare
 
@@ -96,11 +96,13 @@ def test_few_events_are_inconclusive_and_the_number_needed_is_told():
 
 def test_a_shift_by_a_tenth_of_sigma_is_seen():
     moved = toy(10_000, 1, eta=lambda c: c["eta"] + np.float32(0.1))
-    report = quick(toy(10_000, 0), moved)
+    report = quick(toy(10_000, 0), moved, tolerance=0.04)
     assert report.outcome == "fail"
     assert report.verdict.startswith("FAIL: worst eta, as far off as a 0.")
     assert report.table[0].name == "eta"
     assert report.table[0].shift == pytest.approx(0.1, abs=0.03)
+    assert 0.04 < report.table[0].shift_proven < report.table[0].shift_lower < 0.1
+    assert report.table[0].worth.lower < 0.3**2 / 0.1**2 < report.table[0].worth.upper
     assert report.table[0].w1.value == pytest.approx(0.1, abs=0.04)
     assert report.table[1].p_value > 0.05
 
@@ -137,7 +139,7 @@ def test_what_only_all_columns_together_show_is_seen():
     free = pg.Events.from_dict({"x": x[1500:], "y": y[1500:], "z": z[1500:]})
     report = quick(parity, free)
     assert report.joint["correlations Δz"].p_value > 0.01
-    assert report.joint["MMD²"].p_value == pytest.approx(1 / 500)
+    assert report.joint["MMD²"].p_value == pytest.approx(1 / 481)
     assert report.outcome == "fail"
     assert "classifier" in report.verdict
 
@@ -149,19 +151,31 @@ def test_a_difference_within_tolerance_passes():
     assert "within the tolerance; worst eta" in report.verdict
 
 
-def decided(p_column=0.5, p_mmd=0.5, shift_upper=0.05, upper=0.05, n_events=(3000, 3000)):
+def decided(p_column=0.5, p_mmd=0.5, shift=(0.02, 0.0, 0.05), upper=0.05, **parts):
     one = Estimate(0.0, 0.01, 0.01, p_column)
-    row = Row("x", "", one, one, one, 0.02, shift_upper, p_column)
+    value, proven, largest = shift
+    row = Row(
+        "x", "", one, one, one, value, proven, largest, proven, Worth(90.0, 9.0, 900.0), p_column
+    )
     joint = {
         "MMD²": Estimate(0.001, 0.001, 0.001, p_mmd),
         "classifier AUC": Estimate(0.5, 0.01, 0.51, 0.5),
         "correlations Δz": Estimate(0.01, 0.01, 0.03, 0.5),
     }
-    pairs = Correlations(("x", "y"), np.eye(2), np.eye(2), (0, 1), upper)
-    return decide(
-        (row,), joint, pairs, p_value=min(1.0, 4 * min(p_column, p_mmd)), alpha=0.01,
-        tolerance=0.1, max_auc=0.55, n_events=n_events,
-    )  # fmt: skip
+    eye = np.eye(2)
+    report = Report(
+        p_value=min(1.0, 4 * min(p_column, p_mmd)),
+        table=(row,),
+        joint=joint,
+        correlations=Correlations(("x", "y"), eye, eye, (0, 1), upper, 0.0, eye),
+        n_events=(3000, 3000),
+        n_effective=(3000.0, 3000.0),
+        notes=(),
+        settings={"alpha": 0.01, "tolerance": 0.1, "max_auc": 0.55},
+        versions={},
+        **parts,
+    )
+    return report.outcome, report.verdict
 
 
 def test_what_only_mmd_sees_is_no_pass():
@@ -180,9 +194,29 @@ def test_the_limit_of_the_least_certain_pair_counts():
     assert outcome == "inconclusive"
 
 
+def test_a_difference_about_as_large_as_the_tolerance_is_inconclusive():
+    outcome, sentence = decided(p_column=0.001, shift=(0.09, 0.06, 0.12))
+    assert outcome == "inconclusive"
+    assert sentence == (
+        "INCONCLUSIVE: a difference is seen (p = 0.0040 with 3,000 events; x, as far off as a "
+        "0.09-sigma shift), but whether it is beyond the tolerance cannot be said; about 30,000 "
+        "events would tell."
+    )
+    assert decided(p_column=0.001, shift=(0.2, 0.11, 0.3))[0] == "fail"
+    # what is proven fails, seen or not by the test of all
+    assert decided(p_column=0.5, shift=(0.2, 0.11, 0.3))[0] == "fail"
+
+
+def test_a_slice_can_fail_what_passes_on_the_whole():
+    part = Slice("beta 0.4", (100, 100), "x", 0.5, 0.3, 0.7, 0.2, 0.001)
+    outcome, sentence = decided(slices=(part,))
+    assert outcome == "fail"
+    assert "x at beta 0.4, as far off as a 0.50-sigma shift" in sentence
+
+
 def test_absurd_numbers_of_events_are_not_told():
-    assert "about 20,000 would do" in decided(shift_upper=0.2)[1]
-    assert "more than a million would do" in decided(shift_upper=8.0)[1]
+    assert "about 20,000 events would do" in decided(shift=(0.0, 0.0, 0.2))[1]
+    assert "more than a million events would do" in decided(shift=(0.0, 0.0, 8.0))[1]
 
 
 def test_angles_have_no_seam():
@@ -328,14 +362,34 @@ def test_constants_that_differ_are_as_far_as_can_be():
     assert "many sigma" in report.verdict
 
 
-def test_copies_are_told():
+def test_the_same_events_on_both_sides_are_a_leak():
     events = toy(300, 0)
     report = quick(events, events)
-    assert any("300 candidate events equal a reference event" in note for note in report.notes)
+    assert report.outcome == "fail"
+    assert report.verdict.startswith(
+        "FAIL: 300 of 300 candidate events equal a reference event in every field: a leak"
+    )
+    some = pg.concatenate((events[:5], toy(295, 1)))
+    assert quick(events, some).n_leaked == 5
+    assert quick(events, toy(300, 1)).n_leaked == 0
+
+
+def test_copies_of_training_events_fail():
+    train, test, fresh = toy(4000, 0), toy(2000, 1), toy(2000, 2)
+    copied = pg.concatenate((fresh[:1980], train[:20]))
+    report = quick(test, copied, train=train)
+    assert report.outcome == "fail"
+    assert "20 candidate events equal a training event" in report.verdict
+    clean = quick(test, fresh, train=train)
+    assert clean.memorization.p_value > 0.01
+    assert clean.outcome != "fail"
+    assert quick(test, copied).memorization is None
+    with pytest.raises(pg.SchemaError, match="training events have no field of the samples"):
+        quick(test, fresh, train=pg.Events.from_dict({"other": np.ones(30)}))
 
 
 def test_too_few_permutations_for_the_level():
-    with pytest.raises(ValueError, match="n_permutations=401 or more"):
+    with pytest.raises(ValueError, match="n_permutations=999 or more"):
         quick(toy(50, 0), toy(50, 1), n_permutations=99)
 
 
@@ -374,10 +428,10 @@ def test_spins_enter_by_magnetization_and_energy():
 
     report = quick(spins(0, 0.5), spins(1, 0.5))
     assert {row.name for row in report.table} == {
-        "magnetization of spins", "|magnetization| of spins", "energy per spin of spins"
+        "magnetization of spins", "|magnetization| of spins", "energy per spin of spins",
+        "correlation of spins at distance 2", "largest cluster of spins",
     }  # fmt: skip
-    words = "magnetization, its absolute value and energy per spin"
-    assert f"spins: compared by {words} only" in report.notes
+    assert any(note.startswith("ising: spins has the values -1 and +1") for note in report.notes)
     assert not report.difference_seen
     assert quick(spins(0, 0.5), spins(1, 0.6)).difference_seen
 
@@ -465,11 +519,7 @@ def test_report_is_plain_json():
 
 
 def test_the_verdict_never_says_identical():
-    report = quick(toy(100, 0), toy(100, 0))
+    report = quick(toy(100, 0), toy(50, 1), tolerance=9.0, max_auc=1.0)
     assert "identical" not in str(report)
-    outcome, sentence = decide(
-        report.table, {}, None, p_value=1.0, alpha=0.01, tolerance=9.0, max_auc=0.55,
-        n_events=(100, 50),
-    )  # fmt: skip
-    assert outcome == "pass"
-    assert "100 against 50 events" in sentence
+    assert report.outcome == "pass"
+    assert "100 against 50 events" in report.verdict

@@ -83,6 +83,11 @@ class Binning:
         return tuple(slice(a, b) for a, b in itertools.pairwise(edges))
 
     @property
+    def is_regular(self) -> bool:
+        """Whether all layers have the same bins, so that a shower is a grid."""
+        return len({(layer.n_alpha, layer.n_r) for layer in self.layers}) == 1
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(n_z, n_alpha, n_r) of a regular binning.
 
@@ -91,13 +96,12 @@ class Binning:
         ValueError
             If the layers differ; use :attr:`layer_slices` then.
         """
-        shapes = {(layer.n_alpha, layer.n_r) for layer in self.layers}
-        if len(shapes) != 1:
+        if not self.is_regular:
             raise ValueError(
                 f"the layers of {self.particle!r} have different numbers of bins, so a shower is "
                 "no (z, alpha, r) grid; go through layer_slices"
             )
-        n_alpha, n_r = shapes.pop()
+        n_alpha, n_r = self.layers[0].n_alpha, self.layers[0].n_r
         return len(self.layers), n_alpha, n_r
 
     def unflatten(self, showers: np.ndarray) -> np.ndarray:

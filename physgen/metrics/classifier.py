@@ -138,7 +138,7 @@ def classifier_test(
     random = np.random.default_rng(as_seed(rng))
     design = as_design(weights, len(reference), len(candidate))
     rows = _subset(design, max_events, random)
-    x, y, used = reference[rows[0]], candidate[rows[1]], _restricted(design, rows)
+    x, y, used = reference[rows[0]], candidate[rows[1]], design.restricted(*rows)
     scores = _cross_validated(x, y, used, fit, n_folds, random)
     value, error, p_value = _auc_of_folds(scores, used)
     halves, half_design = _halves(x, used)
@@ -242,7 +242,7 @@ def _auc_of_folds(scores: _Scores, design: Design) -> tuple[float, float, float]
     n = len(design.a)
     for k in range(scores.n_folds):
         held = scores.fold == k
-        part = _restricted(design, (np.flatnonzero(held[:n]), np.flatnonzero(held[n:])))
+        part = design.restricted(np.flatnonzero(held[:n]), np.flatnonzero(held[n:]))
         logits = scores.logits[held]
         value = auc(logits, part.a, part.b)
         measured, null = auc_errors(logits, part)
@@ -332,18 +332,6 @@ def _subset(
     n, m = len(design.a), len(design.b)
     ours = rng.permutation(n)[:max_events]
     return ours, ours if n == m else rng.permutation(m)[:max_events]
-
-
-def _restricted(design: Design, rows: tuple[np.ndarray, np.ndarray]) -> Design:
-    """Design of these rows; slices have told the weights already and are not needed any more."""
-    blocks = tuple(None if x is None else x[r] for x, r in zip(design.blocks, rows, strict=True))
-    return Design.of(
-        len(rows[0]),
-        len(rows[1]),
-        weights=(design.a[rows[0]], design.b[rows[1]]),
-        blocks=(blocks[0], blocks[1]),
-        tau=design.tau,
-    )
 
 
 def _halves(x: np.ndarray, design: Design) -> tuple[tuple[np.ndarray, np.ndarray], Design]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from physgen.estimates import Estimate
 from physgen.metrics.binning import bin_contents, bin_edges, merge_bins, n_bins_default
 from physgen.metrics.divergences import equivalent_shift, js_estimate, js_of_differences
 from physgen.metrics.resampling import Design, p_values, studentized
+from physgen.metrics.smooth import SmoothBias, smooth_bias
 from physgen.metrics.transport import (
     DistributionGaps,
     distribution_gaps,
@@ -20,9 +22,11 @@ from physgen.metrics.transport import (
     wasserstein_std_error,
 )
 
-__all__ = ["ONE_SIDED", "Column", "ColumnTest", "compare_columns"]
+__all__ = ["ONE_SIDED", "Column", "ColumnTest", "compare_columns", "quantile_of"]
 
 ONE_SIDED = 1.645  # standard errors to a one-sided 95 % limit
+_LEVEL = 0.05
+_N_FAMILIES = 4  # of measures with limits
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,14 @@ class ColumnTest:
     ----------
     js, ks, w1 : Estimate
         JS divergence in bits, KS distance, W1 in the unit of the column.
-    shift, shift_upper : float
+    ks_noise : float
+        Root mean square of the KS distance if both laws were one.
+    shift, shift_lower, shift_upper : float
         Size of the difference in plain words: the shift of a Gaussian, in sigma, that has this
-        JS or this KS, whichever is larger, and its 95 % upper limit. JS sees narrow features,
+        JS or this KS, whichever is larger, and its 95 % limits. JS sees narrow features,
         KS sees smooth ones with less noise.
+    bias : SmoothBias
+        Largest bias of a smooth function of the column.
     p_adjusted : float
         p-value of this column, corrected for looking at all of them.
     """
@@ -53,9 +61,27 @@ class ColumnTest:
     js: Estimate
     ks: Estimate
     w1: Estimate
+    ks_noise: float
     shift: float
+    shift_lower: float
     shift_upper: float
+    bias: SmoothBias
     p_adjusted: float
+
+    def proven(self, n_looks: int) -> float:
+        """Shift that is exceeded with 95 % confidence, in the worst of so many looks.
+
+        Bonferroni; each look is at JS and at KS.
+        """
+        return _lower(self.js, self.ks, self.ks_noise, quantile_of(2 * n_looks))
+
+
+def quantile_of(n_looks: int) -> float:
+    """Standard errors to a one-sided 95 % limit that holds for so many looks at once.
+
+    Columns, pairs, classifiers and slices each have a quarter of the 5 % (Bonferroni).
+    """
+    return NormalDist().inv_cdf(1 - _LEVEL / _N_FAMILIES / n_looks)
 
 
 def compare_columns(
@@ -172,15 +198,37 @@ def _column_test(
     w1_error = wasserstein_std_error(x.order, gaps, design)
     js = js_estimate(drawn[:, 0], halves[:, 0], x.p, x.q, design)
     ks = Estimate(float(drawn[0, 1]), ks_error, float(floor_ks), float(p_ks))
-    ks_noise = float(np.square(drawn[1:, 1]).mean())
-    ks_excess = math.sqrt(max(ks.value**2 - ks_noise, 0.0))
-    js_upper = max(js.value, 0.0) + ONE_SIDED * js.std_error
-    ks_upper = ks.value + ONE_SIDED * ks.std_error
+    noise = math.sqrt(float(np.square(drawn[1:, 1]).mean()))
+    # a difference that its own test does not see is not excluded to be none
+    seen = min(js.p_value, ks.p_value) < _LEVEL / 2
+    n = len(design.a)
     return ColumnTest(
         js=js,
         ks=ks,
         w1=Estimate(float(drawn[0, 2]), w1_error, float(floor_w1), float(p_w1)),
-        shift=max(equivalent_shift(js.value), equivalent_shift_of_ks(ks_excess)),
-        shift_upper=max(equivalent_shift(js_upper), equivalent_shift_of_ks(ks_upper)),
+        ks_noise=noise,
+        shift=_lower(js, ks, noise, 0.0),
+        shift_lower=_lower(js, ks, noise, ONE_SIDED) if seen else 0.0,
+        shift_upper=_upper(js, ks),
+        bias=smooth_bias(x.pooled[:n], x.pooled[n:], design),
         p_adjusted=p_adjusted,
+    )
+
+
+def _lower(js: Estimate, ks: Estimate, ks_noise: float, z: float) -> float:
+    """Shift that JS or KS have at least, z standard errors below what was found.
+
+    Noise adds to a KS distance about in quadrature; from JS it is subtracted already.
+    """
+    excess = math.sqrt(max(ks.value**2 - ks_noise**2, 0.0))
+    return max(
+        equivalent_shift(js.value - z * js.std_error),
+        equivalent_shift_of_ks(excess - z * ks.std_error),
+    )
+
+
+def _upper(js: Estimate, ks: Estimate) -> float:
+    return max(
+        equivalent_shift(max(js.value, 0.0) + ONE_SIDED * js.std_error),
+        equivalent_shift_of_ks(ks.value + ONE_SIDED * ks.std_error),
     )

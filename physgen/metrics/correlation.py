@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from physgen.estimates import Estimate
-from physgen.metrics.columns import ONE_SIDED
+from physgen.metrics.columns import ONE_SIDED, quantile_of
 from physgen.metrics.resampling import Design, p_values
 
 __all__ = ["PairTest", "compare_correlations", "mid_ranks"]
@@ -28,6 +28,12 @@ class PairTest:
         The two columns: the most significant pair.
     upper : float
         Largest 95 % upper limit of any pair; not always that of the most significant one.
+    proven : float
+        Difference that some pair has for certain: the largest 95 % lower limit, corrected for
+        the number of pairs.
+    pulls : array of shape (n_columns, n_columns)
+        Difference of Fisher's z, candidate minus reference, in standard errors of the null; NaN
+        where a column is constant.
     """
 
     reference: np.ndarray
@@ -35,6 +41,8 @@ class PairTest:
     estimate: Estimate
     pair: tuple[int, int]
     upper: float
+    proven: float
+    pulls: np.ndarray
 
 
 def mid_ranks(values: np.ndarray) -> np.ndarray:
@@ -109,12 +117,16 @@ def compare_correlations(
         p_value=float(p_values(sizes.max(axis=1))),
         note=f"most significant of {sizes.shape[1]} pairs",
     )
+    certain = np.abs(drawn[0]) - quantile_of(sizes.shape[1]) * errors
     return PairTest(
-        reference=_matrix(a, products[:n], varying, d),
-        candidate=_matrix(b, products[n:], varying, d),
+        reference=_correlation_matrix(a, products[:n], varying, d),
+        candidate=_correlation_matrix(b, products[n:], varying, d),
         estimate=estimate,
         pair=(int(varying[i]), int(varying[j])),
         upper=float((np.abs(drawn[0]) + ONE_SIDED * errors).max()),
+        proven=max(0.0, float(certain.max())),
+        # draws are reference minus candidate
+        pulls=_matrix(-drawn[0] / np.maximum(errors, 1e-12), varying, d, diagonal=0.0),
     )
 
 
@@ -139,9 +151,16 @@ def _fisher_z(weights: np.ndarray, products: np.ndarray) -> np.ndarray:
     return np.arctanh(np.clip(_correlations(weights, products), -0.999, 0.999))
 
 
-def _matrix(weights: np.ndarray, products: np.ndarray, varying: np.ndarray, d: int) -> np.ndarray:
+def _correlation_matrix(
+    weights: np.ndarray, products: np.ndarray, varying: np.ndarray, d: int
+) -> np.ndarray:
+    found = np.clip(_correlations(weights[None], products)[0], -1, 1)
+    return _matrix(found, varying, d, diagonal=1.0)
+
+
+def _matrix(of_pairs: np.ndarray, varying: np.ndarray, d: int, *, diagonal: float) -> np.ndarray:
     matrix = np.full((d, d), np.nan)
     i, j = (varying[k] for k in np.triu_indices(len(varying), 1))
-    matrix[i, j] = matrix[j, i] = np.clip(_correlations(weights[None], products)[0], -1, 1)
-    matrix[varying, varying] = 1.0
+    matrix[i, j] = matrix[j, i] = of_pairs
+    matrix[varying, varying] = diagonal
     return matrix

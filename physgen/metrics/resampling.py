@@ -225,6 +225,18 @@ class Design:
         for n_rows, _ in _chunks(n_draws, len(self.a)):
             yield self.sides[0].halved(n_rows, rng)
 
+    def restricted(self, ours: np.ndarray, theirs: np.ndarray) -> Design:
+        """Return the design of these rows; slices are forgotten, the weights they gave stay."""
+        pairs = zip(self.blocks, (ours, theirs), strict=True)
+        blocks = [None if x is None else x[rows] for x, rows in pairs]
+        return Design.of(
+            len(ours),
+            len(theirs),
+            weights=(self.a[ours], self.b[theirs]),
+            blocks=(blocks[0], blocks[1]),
+            tau=self.tau,
+        )
+
     def std_error(self, f: np.ndarray) -> float:
         """Standard error of sum D f as measured, each sample about its own mean.
 

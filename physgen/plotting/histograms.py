@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from physgen.metrics.binning import bin_contents
-from physgen.metrics.resampling import normalize_weights
+from physgen.metrics.resampling import Design, Pair, as_design
 from physgen.summaries import Quantity
 
 __all__ = ["Histogram", "make_histogram"]
@@ -26,7 +26,9 @@ class Histogram:
     reference, candidate : array of shape (n_bins,)
         Share of the sample in each bin.
     reference_error, candidate_error : array of shape (n_bins,)
-        Statistical errors, from the sum of squared weights.
+        Statistical errors, from the sum of squared weights and the autocorrelation time.
+    size_ratio : float
+        Effective events of the reference over those of the candidate.
     outside : pair of float
         Share of either sample beyond the edges.
     log_scale : bool
@@ -41,11 +43,17 @@ class Histogram:
     candidate_error: np.ndarray
     outside: tuple[float, float]
     log_scale: bool = False
+    size_ratio: float = 1.0
+
+    @property
+    def null_error(self) -> np.ndarray:
+        """Error of the difference of two samples of the reference's law, of these sizes."""
+        return np.asarray(self.reference_error * np.sqrt(1 + self.size_ratio))
 
 
 def make_histogram(
     quantity: Quantity,
-    weights: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    weights: Pair | Design = (None, None),
     *,
     n_bins: int = 40,
 ) -> Histogram:
@@ -55,14 +63,15 @@ def make_histogram(
     ----------
     quantity : Quantity
         Values of both samples.
-    weights : pair of array or None
+    weights : pair of (array or None), or Design
         Event weights.
     n_bins : int, default 40
         Uniform bins; integers of a small range get one bin per value.
     """
     edges = _uniform_edges(quantity, n_bins)
-    ours, ours_error = _shares(quantity.reference, edges, weights[0])
-    theirs, theirs_error = _shares(quantity.candidate, edges, weights[1])
+    design = as_design(weights, len(quantity.reference), len(quantity.candidate))
+    ours, ours_error = _shares(quantity.reference, edges, design.a, design.tau[0])
+    theirs, theirs_error = _shares(quantity.candidate, edges, design.b, design.tau[1])
     filled = ours[ours > 0]
     return Histogram(
         label=quantity.label,
@@ -73,16 +82,16 @@ def make_histogram(
         candidate_error=theirs_error,
         outside=(float(1 - ours.sum()), float(1 - theirs.sum())),
         log_scale=bool(len(filled) > 3 and filled.max() > 15 * np.median(filled)),
+        size_ratio=design.n_effective[0] / design.n_effective[1],
     )
 
 
 def _shares(
-    values: np.ndarray, edges: np.ndarray, weights: np.ndarray | None
+    values: np.ndarray, edges: np.ndarray, weights: np.ndarray, tau: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Share of the sample in each bin, and its statistical error."""
-    a = normalize_weights(weights, len(values))
-    share, square = (bin_contents(values, edges, w)[1:-1] for w in (a, a**2))
-    return share, np.sqrt(square)
+    share, square = (bin_contents(values, edges, w)[1:-1] for w in (weights, weights**2))
+    return share, np.sqrt(2 * tau * square)
 
 
 def _uniform_edges(quantity: Quantity, n_bins: int) -> np.ndarray:

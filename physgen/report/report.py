@@ -1,4 +1,4 @@
-"""Report: what a comparison found."""
+"""Report: what a comparison found, and its verdict."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,12 @@ import numpy as np
 
 from physgen.estimates import Estimate
 from physgen.files.atomic import atomic_path, check_writable
+from physgen.report.findings import Driver, Picture, Region, Slice, Worth
+from physgen.report.verdict import decide
 
 if TYPE_CHECKING:
+    from physgen.metrics.classifier import ClassifierTest
+    from physgen.metrics.copies import Memorization
     from physgen.plotting import Histogram
 
 __all__ = ["Report", "Row", "check_target"]
@@ -34,11 +39,17 @@ class Row:
         Wasserstein-1 distance in ``unit``.
     ks : Estimate
         Kolmogorov-Smirnov distance.
-    shift, shift_upper : float
+    shift, shift_lower, shift_upper : float
         Shift of a Gaussian in sigma that has this JS or this KS, whichever is larger, and its
-        95 % upper limit.
+        95 % limits.
+    shift_proven : float
+        95 % lower limit that holds for all observables at once.
+    worth : Worth
+        For how many events the candidate is good in this observable.
     p_value : float
         p-value of this observable, corrected for looking at all of them.
+    region : Region or None
+        Where the samples differ most.
     """
 
     name: str
@@ -47,8 +58,12 @@ class Row:
     w1: Estimate
     ks: Estimate
     shift: float
+    shift_lower: float
     shift_upper: float
+    shift_proven: float
+    worth: Worth
     p_value: float
+    region: Region | None = None
 
     @property
     def label(self) -> str:
@@ -64,8 +79,12 @@ class Row:
             "w1": self.w1.to_dict(),
             "ks": self.ks.to_dict(),
             "shift_sigma": self.shift,
+            "shift_sigma_lower": self.shift_lower,
             "shift_sigma_upper": self.shift_upper,
+            "shift_sigma_proven": self.shift_proven,
             "p_value": self.p_value,
+            "good_for_events": self.worth.to_dict(),
+            "region": self.region.to_dict() if self.region else None,
         }
 
 
@@ -81,8 +100,11 @@ class Correlations:
         Correlations; NaN where a column is constant.
     pair : tuple of int
         The most significant pair.
-    upper : float
-        Largest 95 % upper limit on the difference of Fisher's z of any pair.
+    upper, proven : float
+        Largest 95 % upper limit on the difference of Fisher's z of any pair, and largest lower
+        limit that holds for all at once.
+    pulls : array of shape (n_columns, n_columns)
+        Candidate minus reference in standard errors; NaN where a column is constant.
     """
 
     labels: tuple[str, ...]
@@ -90,6 +112,8 @@ class Correlations:
     candidate: np.ndarray
     pair: tuple[int, int]
     upper: float
+    proven: float
+    pulls: np.ndarray
 
     @property
     def worst(self) -> str:
@@ -112,8 +136,10 @@ class Correlations:
             "labels": list(self.labels),
             "reference": ours,
             "candidate": theirs,
+            "pulls": [[_plain(v) for v in row] for row in self.pulls],
             "worst": worst,
             "upper_limit": self.upper,
+            "proven": self.proven,
         }
 
 
@@ -123,18 +149,25 @@ class Report:
 
     Attributes
     ----------
-    verdict : str
-        One sentence in plain words, beginning with the outcome.
-    outcome : {"pass", "pass with difference", "inconclusive", "fail"}
-        For programs.
     p_value : float
         One p-value for the whole comparison; below ``settings["alpha"]`` a difference is seen.
     table : tuple of Row
         Observables, the worst first.
     joint : dict of str to Estimate
-        All columns together: "MMD²", "classifier AUC", "correlations"; those that apply.
+        All columns together: "MMD²", "classifier AUC", "correlations Δz"; those that apply, also
+        on whole arrays ("MMD² of spins").
     correlations : Correlations or None
         Matrices behind the third.
+    classifier : ClassifierTest or None
+        ROC curve and weights behind the second.
+    drivers : tuple of Driver
+        Where the classifier is surest, if it tells the samples apart.
+    slices : tuple of Slice
+        The comparison at each condition.
+    memorization : Memorization or None
+        Whether candidate events are copies of training events, if those were given.
+    n_leaked : int
+        Candidate events that equal a reference event in everything.
     n_events, n_effective : pair of number
         Events of reference and candidate, and their effective numbers.
     notes : tuple of str
@@ -145,10 +178,10 @@ class Report:
         Versions of what computed it.
     histograms : tuple of Histogram
         For the figures, in the order of the table.
+    pictures : tuple of Picture
+        Lattices, images or showers.
     """
 
-    verdict: str
-    outcome: str
     p_value: float
     table: tuple[Row, ...]
     joint: Mapping[str, Estimate]
@@ -158,12 +191,51 @@ class Report:
     notes: tuple[str, ...]
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
+    classifier: ClassifierTest | None = field(default=None, repr=False)
+    drivers: tuple[Driver, ...] = ()
+    slices: tuple[Slice, ...] = ()
+    memorization: Memorization | None = None
+    n_leaked: int = 0
     histograms: tuple[Histogram, ...] = field(default=(), repr=False)
+    pictures: tuple[Picture, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def _decision(self) -> tuple[str, str]:
+        return decide(self)
+
+    @property
+    def outcome(self) -> str:
+        """For programs: "pass", "pass with difference", "inconclusive" or "fail"."""
+        return self._decision[0]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence in plain words, beginning with the outcome."""
+        return self._decision[1]
 
     @property
     def difference_seen(self) -> bool:
         """Whether the p-value lies below the level of the comparison."""
         return self.p_value < self.settings["alpha"]
+
+    @property
+    def worth(self) -> Worth:
+        """For how many events the candidate is good in every observable compared."""
+        parts = [row.worth for row in self.table]
+        return Worth(*(min(getattr(p, k) for p in parts) for k in ("value", "lower", "upper")))
+
+    @property
+    def copied(self) -> str:
+        """What is wrong if candidate events are copies, in words; empty if they are not."""
+        n = self.n_events[1]
+        if self.n_leaked:
+            return (
+                f"{self.n_leaked:,} of {n:,} candidate events equal a reference event in every "
+                "field: a leak, or the same file; copies are no sample of their own, and no "
+                "p-value holds"
+            )
+        found = self.memorization
+        return found.words if found and found.p_value < self.settings["alpha"] else ""
 
     @property
     def is_weighted(self) -> bool:
@@ -185,8 +257,14 @@ class Report:
             "n_events": list(self.n_events),
             "n_effective": list(self.n_effective),
             "table": [row.to_dict() for row in self.table],
+            "good_for_events": self.worth.to_dict(),
             "joint": {name: estimate.to_dict() for name, estimate in self.joint.items()},
+            "classifier": _bound(self.classifier),
             "correlations": self.correlations.to_dict() if self.correlations else None,
+            "drivers": [d.to_dict() for d in self.drivers],
+            "slices": [part.to_dict() for part in self.slices],
+            "memorization": self.memorization.to_dict() if self.memorization else None,
+            "n_leaked": self.n_leaked,
             "notes": list(self.notes),
             "settings": dict(self.settings),
             "versions": dict(self.versions),
@@ -222,6 +300,12 @@ def check_target(path: Path) -> None:
             f"a report is saved as .html, .json or .txt, and {path.name!r} is none of them"
         )
     check_writable(path)
+
+
+def _bound(found: ClassifierTest | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"js_bits_at_least": found.js.value, "js_bits_std_error": found.js.std_error}
 
 
 def _plain(value: float) -> float | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from physgen.estimates import Estimate, format_p, p_words
+from physgen.estimates import Estimate, decimals, format_p, number, p_words
+from physgen.report.findings import rounded
 
 if TYPE_CHECKING:
-    from physgen.report.report import Report
+    from physgen.report.report import Report, Row
 
-__all__ = ["LIMITS", "as_text", "number"]
+__all__ = ["LIMITS", "as_text"]
 
 _WIDTH = 98
 
@@ -27,8 +29,13 @@ LIMITS = (
         "surrogate does not know."
     ),
     (
-        "That the events are independent: this is taken for granted. Events of a Markov chain "
-        "carry less information, and their p-values come out too small."
+        "That the events are independent: this is taken for granted unless chains= tells that "
+        "they are not. Events of a Markov chain carry less information, and their p-values would "
+        "come out too small."
+    ),
+    (
+        "That it is good for more events than it says: a bias smaller than the limit may be "
+        "there, and shows when enough events are generated."
     ),
 )
 
@@ -39,6 +46,7 @@ def as_text(report: Report) -> str:
     parts = [
         textwrap.fill(report.verdict, _WIDTH),
         f"{p_words(report.p_value)} for the whole comparison (level {alpha:g})",
+        f"good for {report.worth}, by the worst observable",
         "",
         *_sizes(report),
         "",
@@ -46,6 +54,8 @@ def as_text(report: Report) -> str:
         "",
         *_joint(report),
         "",
+        *_slices(report),
+        *_bullets("Where it fails", failures(report)),
         *_bullets("Notes", report.notes),
         *_bullets("What this report cannot say", LIMITS),
         textwrap.fill(provenance(report), _WIDTH),
@@ -58,29 +68,6 @@ def provenance(report: Report) -> str:
     settings = ", ".join(f"{k}={v}" for k, v in report.settings.items())
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return f"{settings}; {versions}"
-
-
-def number(value: float, digits: int = 2) -> str:
-    """Number with this many significant digits, without exponents in ordinary ranges.
-
-    Examples
-    --------
-    >>> number(0.012345), number(1234.6), number(-0.0000012), number(0)
-    ('0.012', '1235', '-1.2e-06', '0')
-    """
-    if value == 0:
-        return "0"
-    if abs(value) >= 1e6 or abs(value) < 1e-5:
-        return f"{value:.{digits - 1}e}"
-    if abs(value) >= 10**digits:
-        return f"{value:.0f}"
-    return f"{float(f'{value:.{digits - 1}e}'):.{decimals(value, digits)}f}"
-
-
-def decimals(value: float, digits: int = 2) -> int:
-    """Decimals that show this many significant digits of a value."""
-    exponent = int(f"{value:e}".rpartition("e")[2])
-    return max(0, digits - 1 - exponent)
 
 
 def with_error(estimate: Estimate, places: int | None = None) -> str:
@@ -103,6 +90,57 @@ def in_units(value: float, unit: str) -> str:
     return f"{number(value)} {unit}".rstrip()
 
 
+def shift_words(row: Row) -> str:
+    """Shift and its limits: "0.08 (0.06–0.10)", or "0.02 (< 0.04)" if 0 is not excluded."""
+    if row.shift_lower > 0:
+        return f"{row.shift:.2f} ({row.shift_lower:.2f}–{row.shift_upper:.2f})"
+    return f"{row.shift:.2f} (< {row.shift_upper:.2f})"
+
+
+def worth_words(row: Row) -> str:
+    """Events for which the candidate is good in this observable, in few letters."""
+    worth = row.worth
+    if not math.isfinite(worth.upper):
+        return f"≥ {rounded(worth.lower)}"
+    return f"~ {rounded(worth.value)}"
+
+
+def failures(report: Report) -> list[str]:
+    """Where the candidate fails, in sentences: ranges of observables, kinds of events, slices."""
+    alpha = report.settings["alpha"]
+    found = [
+        f"{row.label}: {row.region.words(row.unit)}, {row.region.pull:+.1f} standard errors"
+        for row in report.table
+        if row.p_value < alpha and row.region
+    ]
+    for missing, what in ((True, "made too seldom"), (False, "made that should not be")):
+        parts = [
+            f"{d.label} = {number(d.value, 3)} (in all {number(d.everywhere, 3)})"
+            for d in report.drivers
+            if d.missing == missing
+        ]
+        if parts:
+            found.append(f"events {what}, by the classifier (medians): {', '.join(parts)}")
+    return found
+
+
+def _slices(report: Report) -> list[str]:
+    if not report.slices:
+        return []
+    header = ("at each condition", "events", "worst observable", "as shift [σ]", "p")
+    rows = [
+        (
+            s.label,
+            f"{s.n_events[0]:,} : {s.n_events[1]:,}",
+            s.worst,
+            f"{s.shift:.2f} (< {s.shift_upper:.2f})",
+            format_p(s.p_value),
+        )
+        for s in report.slices
+    ]
+    return [*aligned([header, *rows]), ""]
+
+
 def _sizes(report: Report) -> list[str]:
     n, m = report.n_events
     e, f = report.n_effective
@@ -114,18 +152,17 @@ def _sizes(report: Report) -> list[str]:
 
 def _table(report: Report) -> list[str]:
     places = js_decimals(report)
-    header = ("observable", "JS [bits]", "floor", "as shift [σ]", "W1", "floor", "KS",
-              "floor", "p")  # fmt: skip
+    header = ("observable", "JS [bits]", "floor", "as shift [σ]", "good for", "W1", "floor",
+              "p")  # fmt: skip
     rows = [
         (
             row.label,
             with_error(row.js, places),
             f"{row.js.floor:.{places}f}",
-            f"{row.shift:.2f} (< {row.shift_upper:.2f})",
+            shift_words(row),
+            worth_words(row),
             in_units(row.w1.value, row.unit),
             number(row.w1.floor),
-            f"{row.ks.value:.3f}",
-            f"{row.ks.floor:.3f}",
             format_p(row.p_value),
         )
         for row in report.table
@@ -137,9 +174,9 @@ def _footnote() -> list[str]:
     text = (
         "Worst first. JS: Jensen-Shannon divergence minus its mean over shuffled labels. floor: "
         "95 of 100 comparisons of the truth with itself stay below. shift: of a Gaussian with "
-        "the same JS or KS, the larger, and its 95 % upper limit, at the resolution of the bins: "
-        "what differs only within a bin is not in it. p: corrected for the number of "
-        "observables."
+        "the same JS or KS, the larger, and its 95 % limits, at the resolution of the bins: "
+        "what differs only within a bin is not in it. good for: number of events at which that "
+        "bias reaches 0.3 of the statistical error. p: corrected for the number of observables."
     )
     return textwrap.wrap(text, _WIDTH)
 
@@ -152,7 +189,11 @@ def _joint(report: Report) -> list[str]:
         (name, with_error(e), number(e.floor), format_p(e.p_value), e.note)
         for name, e in report.joint.items()
     ]
-    return aligned([header, *rows])
+    bound = report.classifier.js if report.classifier else None
+    if bound is None or bound.value < 2 * bound.std_error:
+        return aligned([header, *rows])
+    proof = f"The classifier proves a JS divergence of at least {with_error(bound)} bits."
+    return [*aligned([header, *rows]), proof]
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
