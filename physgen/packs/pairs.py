@@ -116,8 +116,8 @@ def _observer(pair: _Pair, unit: str) -> Callable[[Events], Columns]:
             f"delta eta{of}": one[1] - two[1],
         }
         if "charge" in pair.first:
-            charge = pair.values(events, "charge", 0)
-            columns[f"cos theta*{of}"] = cos_theta_star(*one, *two, charge1=charge)
+            positive = pair.values(events, "charge", 0) > 0
+            columns[f"cos theta*{of}"] = np.where(positive, -1, 1) * cos_theta_star(*one, *two)
         elif "mass" not in pair.first:
             columns[f"|cos theta*|{of}"] = np.abs(cos_theta_star(*one, *two))
         return {name: np.where(there, column, 0.0) for name, column in columns.items()}
