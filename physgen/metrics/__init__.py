@@ -4,23 +4,49 @@ from physgen.metrics.binning import bin_contents, bin_edges
 from physgen.metrics.classifier import classifier_auc
 from physgen.metrics.columns import Column, ColumnTest, compare_columns
 from physgen.metrics.correlation import PairTest, compare_correlations
-from physgen.metrics.divergences import equivalent_shift, js_divergence, js_from_probabilities
-from physgen.metrics.kernels import mmd
-from physgen.metrics.transport import ks_distance, wasserstein
+from physgen.metrics.divergences import (
+    equivalent_shift,
+    js_divergence,
+    js_from_probabilities,
+    kl_divergence,
+)
+from physgen.metrics.energy import energy_distance
+from physgen.metrics.frechet import fpd, kpd
+from physgen.metrics.hamming import hamming_histograms
+from physgen.metrics.kernels import MMDTest, mmd, mmd_test
+from physgen.metrics.ladders import Polynomial, Radial
+from physgen.metrics.lecture import lecture_mmd
+from physgen.metrics.separation import chi2_test, triangular_discrimination
+from physgen.metrics.sliced import sliced_wasserstein
+from physgen.metrics.transport import cramer_von_mises, ks_distance, wasserstein
 
 __all__ = [
     "Column",
     "ColumnTest",
+    "MMDTest",
     "PairTest",
+    "Polynomial",
+    "Radial",
     "bin_contents",
     "bin_edges",
+    "chi2_test",
     "classifier_auc",
     "compare_columns",
     "compare_correlations",
+    "cramer_von_mises",
+    "energy_distance",
     "equivalent_shift",
+    "fpd",
+    "hamming_histograms",
     "js_divergence",
     "js_from_probabilities",
+    "kl_divergence",
+    "kpd",
     "ks_distance",
+    "lecture_mmd",
     "mmd",
+    "mmd_test",
+    "sliced_wasserstein",
+    "triangular_discrimination",
     "wasserstein",
 ]
