@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 from scipy.integrate import quad
 
@@ -12,14 +11,12 @@ from physgen.metrics import (
     js_divergence,
     js_from_probabilities,
     ks_distance,
-    mmd,
     wasserstein,
 )
 from physgen.metrics.binning import merge_bins
 from physgen.metrics.classifier import auc, auc_errors
 from physgen.metrics.correlation import compare_correlations, mid_ranks
 from physgen.metrics.divergences import js_estimate
-from physgen.metrics.kernels import BANDWIDTHS, median_distance, mmd_ladder
 from physgen.metrics.resampling import Design, effective_size, normalize_weights
 from physgen.metrics.transport import (
     distribution_gaps,
@@ -277,96 +274,6 @@ def test_errors_of_wasserstein_and_ks_match_their_spread():
         errors.append([f(order, gaps[0], design) for f in (wasserstein_std_error, ks_std_error)])
     ratio = np.mean(errors, axis=0) / np.std(values, axis=0)
     assert (np.abs(ratio - 1) < 0.3).all()
-
-
-# MMD
-
-
-def mmd_double_loop(x, y, sigma):
-    """Unbiased MMD^2 in float64 with all pairs but (x_i, y_i), one event at a time."""
-    n, total = len(x), 0.0
-    k = lambda u, v: np.exp(-((u - v) ** 2).sum() / (2 * sigma**2))
-    for i in range(n):
-        for j in range(n):
-            if i != j:
-                total += k(x[i], x[j]) + k(y[i], y[j]) - k(x[i], y[j]) - k(y[i], x[j])
-    return total / (n * (n - 1))
-
-
-def test_mmd_against_a_double_loop():
-    x, y = gaussian(40, 0, d=3), gaussian(40, 1, d=3, shift=0.3)
-    drawn, _ = mmd_ladder(
-        torch.from_numpy(x).float(), torch.from_numpy(y).float(), equal(40), equal(40), 1.7, 3,
-        np.random.default_rng(0),
-    )  # fmt: skip
-    expected = [mmd_double_loop(x, y, 1.7 * factor) for factor in BANDWIDTHS]
-    assert drawn[0] == pytest.approx(expected, abs=1e-7)
-
-
-def test_mmd_draws_are_swaps_of_pairs():
-    x, y = gaussian(30, 0, d=2), gaussian(30, 1, d=2)
-    drawn, _ = mmd_ladder(
-        torch.from_numpy(x).float(), torch.from_numpy(y).float(), equal(30), equal(30), 1.0, 1,
-        np.random.default_rng(5),
-    )  # fmt: skip
-    signs = 2 * np.random.default_rng(5).integers(0, 2, (30, 2), dtype=np.int8)[:, 1:] - 1
-    swapped_x, swapped_y = np.where(signs > 0, x, y), np.where(signs > 0, y, x)
-    expected = [mmd_double_loop(swapped_x, swapped_y, factor) for factor in BANDWIDTHS]
-    assert drawn[1] == pytest.approx(expected, abs=1e-7)
-
-
-def test_weighted_mmd_against_matrices():
-    x, y = gaussian(50, 0, d=2), gaussian(50, 1, d=2)
-    a = normalize_weights(np.random.default_rng(2).normal(1, 0.7, 50), 50)
-    b = normalize_weights(np.random.default_rng(3).random(50), 50)
-    drawn, _ = mmd_ladder(
-        torch.from_numpy(x).float(), torch.from_numpy(y).float(), a, b, 1.0, 2,
-        np.random.default_rng(0),
-    )  # fmt: skip
-
-    def gram(u, v):
-        return np.exp(-0.5 * ((u[:, None] - v) ** 2).sum(-1))
-
-    off = 1 - np.eye(50)
-    expected = (
-        a @ (gram(x, x) * off) @ a / (1 - a @ a)
-        + b @ (gram(y, y) * off) @ b / (1 - b @ b)
-        - 2 * a @ gram(x, y) @ b
-    )
-    assert drawn[0, BANDWIDTHS.index(1.0)] == pytest.approx(expected, abs=1e-6)
-
-
-def test_mmd_of_gaussians_against_the_closed_form():
-    # E k of two Gaussians with variance 1 in d dimensions: (s2 / (s2 + 2))^(d/2) exp(...)
-    d, shift, sigma = 2, 0.5, 1.5
-    scale = (sigma**2 / (sigma**2 + 2)) ** (d / 2)
-    exact = 2 * scale * (1 - np.exp(-(shift**2) * d / (2 * (sigma**2 + 2))))
-    drawn, errors = mmd_ladder(
-        torch.from_numpy(gaussian(4000, 0, d=d)).float(),
-        torch.from_numpy(gaussian(4000, 1, d=d, shift=shift)).float(),
-        equal(4000), equal(4000), sigma, 1, np.random.default_rng(0),
-    )  # fmt: skip
-    middle = BANDWIDTHS.index(1.0)
-    assert drawn[0, middle] == pytest.approx(exact, abs=4 * errors[middle])
-    assert errors[middle] < 0.1 * exact
-
-
-def test_mmd_does_not_depend_on_the_block_size(monkeypatch):
-    x, y = gaussian(700, 0, d=3), gaussian(700, 1, d=3)
-    large = mmd(x, y, n_permutations=19, rng=0)
-    monkeypatch.setattr("physgen.metrics.kernels._BLOCK", 97)
-    small = mmd(x, y, n_permutations=19, rng=0)
-    assert small.value == pytest.approx(large.value, abs=1e-7)
-    assert small.p_value == large.p_value
-
-
-def test_mmd_says_how_many_events_it_used():
-    found = mmd(gaussian(900, 0, d=2), gaussian(400, 1, d=2), max_events=300, rng=0)
-    assert "300 events per side" in found.note
-
-
-def test_median_distance_of_equal_events():
-    assert median_distance(torch.zeros(30, 2)) == 1.0
 
 
 # classifier
