@@ -1,4 +1,3 @@
-import html.parser
 import json
 import subprocess
 import sys
@@ -18,47 +17,6 @@ def report():
     a, b = (pg.Events.from_dict({"<i>pt": v[0], "eta": v[1], "run": np.ones(400)},
                                 units={"<i>pt": "GeV"}) for v in x)  # fmt: skip
     return pg.compare(a, b, rng=0)
-
-
-class Page(html.parser.HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.links, self.words = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.links += [v for k, v in attrs if k in ("src", "href") and not v.startswith("#")]
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
-def test_the_page_needs_nothing_else_and_escapes_names(report, tmp_path):
-    report.save(tmp_path / "report.html")
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    page = Page(text)
-    assert [link for link in page.links if not link.startswith("data:")] == []
-    assert "script" not in page.tags
-    assert "&lt;i&gt;pt [GeV]" in text
-    assert "<i>pt" not in text
-    assert page.tags.count("svg") == 4  # three observables and the correlations
-
-
-def test_the_page_opens_with_the_verdict_and_says_what_it_cannot(report, tmp_path):
-    report.save(tmp_path / "report.html")
-    words = " ".join(Page((tmp_path / "report.html").read_text(encoding="utf-8")).words)
-    assert words.index("FAIL") < words.index("Observables, the worst first")
-    assert report.verdict.partition(": ")[2][1:] in words
-    for part in ("What this report cannot say", "400 events", "seed=0", "numpy", "floor",
-                 "at the resolution of the bins"):  # fmt: skip
-        assert part in words
-
-
-def test_the_page_is_the_same_for_the_same_report(report, tmp_path):
-    report.save(tmp_path / "a.html")
-    report.save(tmp_path / "b.html")
-    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
 def test_json_and_text(report, tmp_path):

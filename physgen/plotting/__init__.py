@@ -7,7 +7,9 @@ from physgen.plotting.comparison import (
     plot_histogram,
     plot_ratio,
 )
+from physgen.plotting.findings import plot_log_weights, plot_pulls, plot_roc, plot_slices
 from physgen.plotting.histograms import Histogram, make_histogram
+from physgen.plotting.pictures import plot_examples, plot_picture
 from physgen.plotting.training import training_curves
 from physgen.plotting.weights import receptive_fields, weight_spectrum
 
@@ -17,8 +19,14 @@ __all__ = [
     "histogram_grid",
     "make_histogram",
     "plot_correlations",
+    "plot_examples",
     "plot_histogram",
+    "plot_log_weights",
+    "plot_picture",
+    "plot_pulls",
     "plot_ratio",
+    "plot_roc",
+    "plot_slices",
     "receptive_fields",
     "training_curves",
     "weight_spectrum",

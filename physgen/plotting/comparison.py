@@ -9,7 +9,14 @@ import numpy as np
 
 from physgen.events import Events
 from physgen.plotting.histograms import Histogram, make_histogram
-from physgen.plotting.style import BAND_COLOR, CANDIDATE_COLOR, REFERENCE_COLOR, styled
+from physgen.plotting.style import (
+    BAND_COLORS,
+    CANDIDATE_COLOR,
+    REFERENCE_COLOR,
+    shortened,
+    style_bar,
+    styled,
+)
 from physgen.summaries import Observables, summarize
 
 if TYPE_CHECKING:
@@ -24,9 +31,11 @@ __all__ = [
     "plot_ratio",
 ]
 
+_MAX_NUMBERS = 12  # columns of a matrix whose cells hold numbers
+
 
 def plot_histogram(ax: Axes, histogram: Histogram, *, legend: bool = True) -> Axes:
-    """Draw reference (filled, with its statistical band) and candidate (points with errors).
+    """Draw reference (filled steps) and candidate (points with errors).
 
     Parameters
     ----------
@@ -54,6 +63,7 @@ def plot_histogram(ax: Axes, histogram: Histogram, *, legend: bool = True) -> Ax
     if h.log_scale and (h.reference > 0).any():
         ax.set_yscale("log")
         ax.set_ylim(bottom=h.reference[h.reference > 0].min() / 2)
+        ax.yaxis.set_major_formatter("{x:g}")
     else:
         ax.set_ylim(0, 1.15 * max(h.reference.max(), h.candidate.max(), 1e-12))
     ax.set_xlim(h.edges[0], h.edges[-1])
@@ -72,35 +82,49 @@ def plot_histogram(ax: Axes, histogram: Histogram, *, legend: bool = True) -> Ax
 
 
 def plot_ratio(ax: Axes, histogram: Histogram) -> Axes:
-    """Draw candidate / reference, with the statistical band of the reference around 1.
+    """Draw candidate / reference over the band of the truth against itself.
 
-    Points beyond the frame are drawn as triangles at its edge.
+    The band holds 68 % (dark) and 95 % (light) of the ratios of two samples of the law of the
+    reference that have these sizes. It contains the errors of both samples, so the points have
+    none. Points beyond the frame are drawn as triangles at its edge, also where the reference
+    has no event and the candidate has some.
     """
     h = histogram
     on = h.reference > 0
     safe = np.where(on, h.reference, 1.0)
-    band = np.where(on, h.reference_error / safe, 0.0)
-    ratio = np.where(on, h.candidate / safe, np.nan)
-    error = np.where(on, h.candidate_error / safe, np.nan)
-    centers = (h.edges[:-1] + h.edges[1:]) / 2
-    ax.stairs(1 + band, h.edges, baseline=1 - band, fill=True, color=BAND_COLOR, alpha=0.7, lw=0)
+    band = np.where(on, h.null_error / safe, 0.0)
+    ratio = np.where(on, h.candidate / safe, np.where(h.candidate > 0, np.inf, np.nan))
+    for width, color in ((1.96, BAND_COLORS[1]), (1.0, BAND_COLORS[0])):
+        ax.stairs(
+            1 + width * band, h.edges, baseline=1 - width * band, fill=True, color=color, lw=0
+        )
     ax.axhline(1, color=REFERENCE_COLOR, lw=0.8)
-    half = _ratio_range(ratio[on], error[on])
-    inside = np.abs(ratio - 1) <= half
-    ax.errorbar(
-        centers[inside], ratio[inside], error[inside], fmt="o", ms=2.2, lw=0.8,
-        color=CANDIDATE_COLOR,
-    )  # fmt: skip
-    for above, marker in ((True, "^"), (False, "v")):
-        beyond = on & ~inside & ((ratio > 1) == above)
-        y = 1 + (0.93 if above else -0.93) * half
-        ax.plot(centers[beyond], np.full(beyond.sum(), y), marker, ms=3, color=CANDIDATE_COLOR)
+    half = _ratio_range(ratio[on], band[on])
+    centers = (h.edges[:-1] + h.edges[1:]) / 2
+    _draw_points(ax, centers, ratio, half)
     ax.set_ylim(1 - half, 1 + half)
     ax.set_yticks([1 - half / 2, 1, 1 + half / 2])
     ax.set_xlim(h.edges[0], h.edges[-1])
-    ax.set_xlabel(h.label)
+    _style_values(ax, h)
     ax.set_ylabel("ratio")
     return ax
+
+
+def _draw_points(ax: Axes, x: np.ndarray, ratio: np.ndarray, half: float) -> None:
+    """Points within the frame, triangles at its edge for those beyond."""
+    inside = np.abs(ratio - 1) <= half
+    ax.plot(x[inside], ratio[inside], "o", ms=2.4, color=CANDIDATE_COLOR)
+    for above, marker in ((True, "^"), (False, "v")):
+        beyond = ~inside & ((ratio > 1) if above else (ratio < 1))
+        y = 1 + (0.9 if above else -0.9) * half
+        ax.plot(x[beyond], np.full(beyond.sum(), y), marker, ms=3.4, color=CANDIDATE_COLOR)
+
+
+def _style_values(ax: Axes, histogram: Histogram) -> None:
+    """Axis of the observable: its name as it is, and few numbers of few digits."""
+    ax.set_xlabel(shortened(histogram.label), parse_math=False)
+    ax.locator_params(axis="x", nbins=6)
+    ax.ticklabel_format(axis="x", scilimits=(-3, 5), useOffset=False)
 
 
 def comparison_figure(
@@ -177,32 +201,54 @@ def histogram_grid(
     return figure
 
 
-def plot_correlations(ax: Axes, difference: np.ndarray, labels: Sequence[str]) -> Axes:
-    """Draw a matrix of differences of correlations, candidate minus reference.
+def plot_correlations(ax: Axes, pulls: np.ndarray, labels: Sequence[str]) -> Axes:
+    """Draw differences of correlations in standard errors, candidate minus reference.
+
+    Signs are also written: as numbers in a matrix of up to 12 columns, as + and − where the
+    difference is above 3 standard errors in a larger one.
 
     Parameters
     ----------
     ax : matplotlib Axes
         Where to draw.
-    difference : array of shape (n_columns, n_columns)
-        NaN where there is no correlation.
+    pulls : array of shape (n_columns, n_columns)
+        ``report.correlations.pulls``; NaN where there is no correlation.
     labels : sequence of str
         Names of the columns.
     """
-    off = difference - np.diag(np.diag(difference))
-    limit = max(0.05, float(np.nanmax(np.abs(off))))
-    image = ax.imshow(off, cmap="PuOr", vmin=-limit, vmax=limit)
-    ticks = range(len(labels))
-    ax.set_xticks(ticks, labels, rotation=90, fontsize="x-small")
-    ax.set_yticks(ticks, labels, fontsize="x-small")
-    ax.figure.colorbar(image, ax=ax, shrink=0.8, label="candidate − reference")
+    below = np.tril(np.ones_like(pulls, dtype=bool), -1)
+    shown = np.where(below, pulls, np.nan)
+    seen = np.abs(shown[np.isfinite(shown)])
+    limit = float(np.clip(seen.max(initial=0.0), 4, 8))
+    image = ax.imshow(shown, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="none")
+    for i, j in np.argwhere(below & np.isfinite(pulls)):
+        text, size = _mark(pulls[i, j], as_number=len(labels) <= _MAX_NUMBERS)
+        color = "white" if abs(pulls[i, j]) > 0.6 * limit else "black"
+        ax.text(j, i, text, ha="center", va="center_baseline", fontsize=size, color=color)
+    names = [shortened(label, 34) for label in labels]
+    ax.set_xticks(range(len(labels) - 1), names[:-1], rotation=90, fontsize=7, parse_math=False)
+    ax.set_yticks(range(1, len(labels)), names[1:], fontsize=7, parse_math=False)
+    ax.set_xlim(-0.5, len(labels) - 1.5)
+    ax.set_ylim(len(labels) - 0.5, 0.5)
+    ax.tick_params(length=0)
+    ax.spines[["top", "right"]].set_visible(False)
+    extend = "both" if seen.max(initial=0.0) > limit else "neither"
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, extend=extend)
+    style_bar(bar, "candidate − reference [standard errors]")
     return ax
 
 
-def _ratio_range(ratio: np.ndarray, error: np.ndarray) -> float:
+def _mark(pull: float, *, as_number: bool) -> tuple[str, float]:
+    """Text of a cell and its size."""
+    if as_number:
+        return f"{pull:+.1f}".replace("-", "−"), 6.5
+    return "" if abs(pull) < 3 else "+" if pull > 0 else "−", 10
+
+
+def _ratio_range(ratio: np.ndarray, band: np.ndarray) -> float:
     """Half the height of a ratio panel: a round number that holds the well-measured bins."""
-    measured = error < 0.3
+    measured = band < 0.2
     if not measured.any():
         return 1.0
-    reach = np.quantile(np.abs(ratio[measured] - 1) + error[measured], 0.95)
-    return next((half for half in (0.1, 0.2, 0.5) if reach < half), 1.0)
+    reach = np.maximum(np.abs(ratio[measured] - 1), 2.2 * band[measured]).max()
+    return next((half for half in (0.04, 0.1, 0.2, 0.4) if reach < half), 1.0)

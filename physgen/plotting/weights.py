@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from physgen.plotting.style import REFERENCE_COLOR, styled
+from physgen.plotting.style import REFERENCE_COLOR, style_bar, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.colorbar import Colorbar
 
 __all__ = ["receptive_fields", "weight_spectrum"]
 
@@ -69,7 +68,7 @@ def receptive_fields(ax: Axes, couplings: Any, shape: Sequence[int], *, n: int =
     ax.set_xlim(-_GAP / 2, n_columns * (width + _GAP) - _GAP / 2)
     ax.set_ylim(-math.ceil(len(w) / n_columns) * (height + _GAP) + _GAP / 2, _GAP / 2)
     ax.set_axis_off()
-    _style_bar(ax.figure.colorbar(image, ax=ax, shrink=0.8, pad=0.02), "coupling")
+    style_bar(ax.figure.colorbar(image, ax=ax, shrink=0.8, pad=0.02), "coupling")
     return ax
 
 
@@ -137,7 +136,7 @@ def _draw_modes(ax: Axes, values: np.ndarray, steps: np.ndarray) -> None:
     if steps[-1] > 100 * steps[0] > 0:
         ax.set_xscale("log")
     bar = ax.figure.colorbar(ScalarMappable(rank, colors), ax=ax, pad=0.02)
-    _style_bar(bar, "mode")
+    style_bar(bar, "mode")
     bar.ax.invert_yaxis()  # the strongest above, as in the plot
     _plain_ticks(bar.ax.yaxis)
 
@@ -149,12 +148,6 @@ def _plain_ticks(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def _style_bar(bar: Colorbar, label: str) -> None:
-    bar.set_label(label, fontsize=8)
-    bar.ax.tick_params(labelsize=7.5, length=2.5)
-    bar.outline.set_linewidth(0.6)
 
 
 def _strongest(couplings: np.ndarray, shape: Sequence[int], n: int) -> np.ndarray:

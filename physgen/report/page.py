@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import importlib.resources
-import io
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
-from physgen.estimates import format_p
-from physgen.report.text import LIMITS, in_units, js_decimals, number, provenance, with_error
+from physgen.estimates import format_p, number
+from physgen.report import figures
+from physgen.report.findings import rounded
+from physgen.report.text import (
+    LIMITS,
+    failures,
+    in_units,
+    js_decimals,
+    shift_words,
+    with_error,
+    worth_words,
+)
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from jinja2 import Environment
 
     from physgen.report.report import Report
 
 __all__ = ["as_html"]
 
-_N_FIGURES = 24  # observables drawn, the worst first; the table has all
+_N_OPEN = 6  # figures and rows shown at once; the others are folded
+_N_ROWS_OPEN = 25
 
 
 def as_html(report: Report) -> str:
@@ -27,57 +38,54 @@ def as_html(report: Report) -> str:
     report : Report
         What :func:`physgen.compare` returned.
     """
-    import jinja2
-    from markupsafe import Markup
-
     source = importlib.resources.files("physgen.report").joinpath("page.html.j2")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters.update(number=number, p=format_p, error=with_error, in_units=in_units)
     outcome, _, rest = report.verdict.partition(": ")
-    return environment.from_string(source.read_text(encoding="utf-8")).render(
-        report=report,
-        outcome=outcome,
-        sentence=rest[:1].upper() + rest[1:],
-        limits=LIMITS,
-        places=js_decimals(report),
-        provenance=provenance(report),
-        figures=[Markup(svg) for svg in _histograms(report)],
-        n_left_out=max(0, len(report.histograms) - _N_FIGURES),
-        correlations=Markup(_correlations(report)) if report.correlations else "",
+    return (
+        _environment()
+        .from_string(source.read_text(encoding="utf-8"))
+        .render(
+            report=report,
+            outcome=outcome,
+            sentence=rest[:1].upper() + rest[1:],
+            alpha=report.settings["alpha"],
+            tolerance=report.settings["tolerance"],
+            limits=LIMITS,
+            failures=failures(report),
+            places=js_decimals(report),
+            n_rows_open=_N_ROWS_OPEN,
+            n_open=_N_OPEN,
+            **_drawings(report),
+        )
     )
 
 
-def _histograms(report: Report) -> list[str]:
-    from physgen.plotting import histogram_grid
+def _environment() -> Environment:
+    import jinja2
 
-    return [
-        _svg(histogram_grid([h], legend=False), f"Distribution of {h.label} in both samples")
-        for h in report.histograms[:_N_FIGURES]
-    ]
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        number=lambda v: number(v) if math.isfinite(v) else "",
+        p=lambda v: format_p(v) if math.isfinite(v) else "",
+        events=lambda n: f"{n:,.0f}",
+        rounded=rounded,
+        error=with_error,
+        in_units=in_units,
+        shift=shift_words,
+        worth=worth_words,
+    )
+    environment.globals["interval"] = figures.interval
+    return environment
 
 
-def _correlations(report: Report) -> str:
-    from matplotlib.figure import Figure
-
-    from physgen.plotting import plot_correlations
-
+def _drawings(report: Report) -> dict[str, Any]:
     found = report.correlations
-    if found is None:
-        return ""
-    side = 2.6 + 0.22 * len(found.labels)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    plot_correlations(figure.subplots(), found.candidate - found.reference, found.labels)
-    return _svg(figure, "Difference of rank correlations, candidate minus reference")
-
-
-def _svg(figure: Figure, description: str) -> str:
-    """Figure as an svg element: the same bytes for the same figure, text as text."""
-    import matplotlib as mpl
-    from markupsafe import escape
-
-    target = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": description}):
-        figure.savefig(target, format="svg", metadata={"Date": None}, transparent=True)
-    svg = target.getvalue()
-    start = svg.index("<svg ")
-    return f'<svg role="img" aria-label="{escape(description)}" {svg[start + 5 :]}'
+    return {
+        "distributions": figures.distributions(report),
+        "pulls": figures.pull_drawings(report),
+        "matrix": figures.correlation_drawing(found) if found else None,
+        "classifier": figures.classifier_drawings(report),
+        "slices": figures.slice_drawing(report) if report.slices else None,
+        "pictures": [(p, figures.picture_drawings(p)) for p in report.pictures],
+    }
