@@ -35,8 +35,8 @@ def image_classifier(
     between them. The logit is linear in the means of all channels over the whole image, which see
     any sum over neighbors (the energy of a lattice), and in the last channels on a grid of at
     most 4 cells per axis, which see where something is. Periodic axes have no border and no grid:
-    on them places a multiple of 4 cells apart count as alike where 4 divides their number,
-    and others nearly so.
+    on them places a multiple of 4 cells apart count as alike where 4 divides their number;
+    others differ by the pairs that they fall into.
 
     Numbers of all images share one scale, learned from the training events of both samples: their
     mean and spread, or log(1 + x / median of the positive ones) first where none is negative and
