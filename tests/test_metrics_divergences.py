@@ -223,7 +223,7 @@ def rejected_inside(p_values, *, upper_only=False):
 @pytest.mark.parametrize("metric", ALL)
 def test_size(metric, kind):
     p_values = []
-    for k in range(200):
+    for k in range(100):
         n, m = (60, 200) if kind == "unequal" else (200, 200)
         x, y, rng = normal(n, [k, 0]), normal(m, [k, 1]), np.random.default_rng([k, 2])
         weights = (None, None)

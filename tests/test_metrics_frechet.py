@@ -151,7 +151,7 @@ def rejected_inside(p_values, *, upper_only=False):
 @pytest.mark.parametrize("metric", [fpd, kpd])
 def test_size(metric, kind):
     p_values = []
-    for k in range(100):
+    for k in range(80):
         n, m = (60, 150) if kind == "unequal" else (120, 120)
         x, y = normal(n, [k, 0]), normal(m, [k, 1])
         weights = (None, None)

@@ -12,7 +12,7 @@ from physgen.metrics.transport import cramer_von_mises, ks_distance, wasserstein
 from physgen.random import as_seed
 
 ALL = [wasserstein, ks_distance, cramer_von_mises, sliced_wasserstein, energy_distance]
-N_REPETITIONS = 150
+N_REPETITIONS = 100
 
 
 def normal(n, seed, *, d=None, shift=0.0):
