@@ -2,6 +2,7 @@ import dataclasses
 import html.parser
 import re
 import time
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -276,3 +277,27 @@ def test_the_small_interval_ends_with_an_arrow():
     assert "M98" not in inside
     assert "M98" in beyond
     assert 'cx="98.0"' in beyond
+
+
+# ---------------------------------------------------------------- the documented schema
+
+
+def keys_of(value):
+    """Names of the fields of a report as it is in JSON; those that users choose left out."""
+    if isinstance(value, list):
+        for entry in value[:2]:
+            yield from keys_of(entry)
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            if key not in ("settings", "versions", "joint"):
+                yield from keys_of(entry)
+            yield key
+
+
+def test_every_field_of_the_json_is_documented(full):
+    page = Path(__file__).parents[1] / "docs" / "report.md"
+    text = page.read_text(encoding="utf-8").partition("## report.json")[2]
+    documented = set(re.findall(r"`(\w+)`", text))
+    assert set(keys_of(full.to_dict())) <= documented
+    assert "verdict" in documented
+    assert "undocumented" not in documented

@@ -22,6 +22,7 @@ from physgen.report.text import (
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from physgen.estimates import Estimate
     from physgen.report.report import Report
 
 __all__ = ["as_html"]
@@ -71,12 +72,21 @@ def _environment() -> Environment:
         events=lambda n: f"{n:,.0f}",
         rounded=rounded,
         error=with_error,
+        floor=_floor,
         in_units=in_units,
         shift=shift_words,
         worth=worth_words,
     )
     environment.globals["interval"] = figures.interval
     return environment
+
+
+def _floor(estimate: Estimate) -> str:
+    """Floor with the decimals of the value beside it; nothing if there is none."""
+    if not math.isfinite(estimate.floor):
+        return ""
+    value = with_error(estimate).partition(" ")[0]
+    return f"{estimate.floor:.{len(value.partition('.')[2])}f}"
 
 
 def _drawings(report: Report) -> dict[str, Any]:
