@@ -126,7 +126,7 @@ def picture_drawings(picture: Picture) -> list[Drawing]:
             lambda ax: plot_examples(ax, picture),
             "Single events",
             f"Single events of both samples, {picture.name}",
-            size=(5.4, 2.9),
+            size=(4.6, 2.6),
         ),
     ]
 
