@@ -268,12 +268,12 @@ def test_rare_slices_and_blocks_survive_a_subset():
 @pytest.mark.parametrize("name", ["gaussian", "laplace"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_random_features_come_close_to_the_kernel(name, weighted):
-    x, y = gaussian(400, 0, d=3), gaussian(400, 1, d=3, shift=0.5)
-    w = np.random.default_rng(2).random(400) if weighted else None
-    design = Design.of(400, 400, weights=(w, None)) if weighted else None
+    x, y = gaussian(300, 0, d=3), gaussian(300, 1, d=3, shift=0.5)
+    w = np.random.default_rng(2).random(300) if weighted else None
+    design = Design.of(300, 300, weights=(w, None)) if weighted else None
     kernel = Radial(name, n_bandwidths=3, bandwidth=2.0)
-    exact = measured(x, y, kernel, design, n_draws=300)
-    near = measured(x, y, kernel, design, n_draws=300, features=8000)
+    exact = measured(x, y, kernel, design, n_draws=200)
+    near = measured(x, y, kernel, design, n_draws=200, features=3000)
     assert near.unbiased == pytest.approx(exact.unbiased, rel=0.15)
     assert near.first_order == pytest.approx(exact.first_order, rel=0.15)
     assert near.null.std(axis=0) == pytest.approx(exact.null.std(axis=0), rel=0.2)
@@ -286,9 +286,9 @@ def test_features_of_blocks_leave_out_their_pairs():
     kernel = Radial("gaussian", 1, 1.5)
     design = Design.of(60, 60, blocks=blocks)
     exact = measured(x, y, kernel, design)
-    near = measured(x, y, kernel, design, features=100_000)
-    assert near.unbiased == pytest.approx(exact.unbiased, abs=1e-3)
-    assert near.first_order == pytest.approx(exact.first_order, rel=0.05)
+    near = measured(x, y, kernel, design, features=30_000)
+    assert near.unbiased == pytest.approx(exact.unbiased, abs=2e-3)
+    assert near.first_order == pytest.approx(exact.first_order, rel=0.1)
 
 
 @pytest.mark.parametrize("kind", ["spins", "colors", "weighted"])
@@ -506,6 +506,13 @@ def test_the_floor_is_what_truth_stays_below():
         (gaussian(99, 0), gaussian(99, 1), {"kernel": "hamming"}, "column 0 takes 198 values"),
         (spins(9, 0), spins(9, 1), {"kernel": "hamming", "features": 64}, "no random Fourier"),
         (gaussian(9, 0), gaussian(9, 1), {"kernel": "polynomial", "features": 64}, "polynomial"),
+        (gaussian(9, 0), gaussian(9, 1), {"features": 63}, "even number, .* got 63"),
+        (
+            gaussian(9, 0),
+            gaussian(9, 1),
+            {"weights": Design.of(9, 9, blocks=(None, np.zeros(9, dtype=int)))},
+            "candidate lies in one block",
+        ),
     ],
 )
 def test_what_cannot_be_compared(x, y, settings, said):
@@ -535,6 +542,7 @@ def test_equal_events_differ_by_nothing():
     x = np.ones((30, 2))
     found = mmd(x, x, n_permutations=99, rng=0)
     assert (found.value, found.p_value) == (0, 1)
+    assert mmd(x, x, n_permutations=0, rng=0).value == 0
 
 
 # the lecture

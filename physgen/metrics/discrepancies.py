@@ -95,7 +95,8 @@ def discrepancies(
     some = lay_out(kernel, x, y, rng.permutation(order)[:_SAMPLE], torch.device("cpu"))
     unit = kernel.unit(some[:, :-SPARE])
     if subset.is_paired and features is None:
-        order = _in_turns(*np.split(order, 2), tile_size(device) // 2)
+        n = len(order) // 2
+        order = _in_turns(order[:n], order[n:], tile_size(device) // 2)
     z = lay_out(kernel, x, y, order, device)
     with full_precision():
         if subset.is_paired:

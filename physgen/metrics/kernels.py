@@ -35,7 +35,7 @@ from physgen.metrics.resampling import Design, Pair, as_design, p_values, studen
 from physgen.metrics.subsets import events_per_side, select_events
 from physgen.random import Rng, as_seed
 
-__all__ = ["MMDTest", "events_per_side", "mmd", "mmd_test"]
+__all__ = ["MMDTest", "as_tables", "events_per_side", "mmd", "mmd_test"]
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def mmd(
     Raises
     ------
     ValueError
-        For samples that are no tables of the same columns or hold NaN, fewer than two events,
-        and unknown kernels.
+        For samples that are no tables of the same columns or hold NaN, fewer than two events or
+        blocks, and unknown kernels.
 
     Examples
     --------
@@ -198,6 +198,13 @@ def mmd_test(
 def as_tables(
     reference: np.ndarray | Tensor, candidate: np.ndarray | Tensor
 ) -> tuple[Tensor, Tensor]:
+    """Return both samples as tensors on one device.
+
+    Raises
+    ------
+    ValueError
+        For samples that are no tables of the same columns, or of fewer than two events.
+    """
     x, y = torch.as_tensor(reference), torch.as_tensor(candidate)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(
@@ -212,7 +219,8 @@ def as_tables(
 def _most_significant(found: Discrepancies) -> tuple[int, float]:
     """Kernel with the largest score, and the p-value of the largest."""
     if not len(found.null):
-        return int(np.argmax(found.unbiased / found.first_order)), math.nan
+        spread = np.where(found.first_order > 0, found.first_order, 1)
+        return int(np.argmax(found.unbiased / spread)), math.nan
     scores = studentized(found.statistics)
     return int(np.argmax(scores[0])), float(p_values(scores.max(axis=1)))
 

@@ -18,7 +18,7 @@ from physgen.metrics.ladders import SPARE, Kernel
 
 __all__ = ["FeatureForm", "TileForm", "full_precision", "lay_out", "random_features", "tiles"]
 
-_TILE = {"cpu": 1024, "cuda": 8192}  # rows: 4 MB of kernel values, or 256 MB
+_TILE = {"cpu": 512, "cuda": 8192}  # rows: 1 MB of kernel values, which a cache holds, or 256 MB
 _ROWS = 4096  # per step over the events
 
 
@@ -182,8 +182,15 @@ def random_features(
     callable
         From rows of shape (n, width + 2) to features of shape (n, n_features), one array per
         rung of the ladder.
+
+    Raises
+    ------
+    ValueError
+        For an odd number of features or none, and for kernels that have no such features.
     """
     half = n_features // 2
+    if half < 1 or n_features % 2:
+        raise ValueError(f"features is an even number, cosines and sines, got {n_features}")
     omega = torch.from_numpy(kernel.frequencies(width, half, rng)).float()
 
     def features(z: Tensor) -> list[Tensor]:

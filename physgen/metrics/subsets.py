@@ -111,13 +111,25 @@ def half_columns(design: Design, n: int, n_draws: int, rng: np.random.Generator)
 
 
 def pair_groups(design: Design) -> tuple[np.ndarray, np.ndarray]:
-    """Number of the block of each pooled event, and the weight of its block."""
+    """Number of the block of each pooled event, and the weight of its block.
+
+    Raises
+    ------
+    ValueError
+        For a sample that is a single block.
+    """
     numbers: list[np.ndarray] = []
     contents = []
-    for side in design.sides:
+    for name, side in zip(("reference", "candidate"), design.sides, strict=True):
         blocks = np.arange(len(side.weights)) if side.blocks is None else side.blocks
         contents.append(np.bincount(blocks, side.weights)[blocks])
         numbers.append(blocks + (int(numbers[0].max()) + 1 if numbers else 0))
+        if 1 - side.weights @ contents[-1] < 1e-9:
+            raise ValueError(
+                f"all weight of the {name} lies in one block (chain), but the MMD compares "
+                "events of different blocks: run at least two chains, or cut one into stretches "
+                "longer than its autocorrelation time"
+            )
     return np.concatenate(numbers), np.concatenate(contents)
 
 
