@@ -4,6 +4,8 @@ A surrogate is a simulator: both take a number of events and the conditions, and
 :class:`Events`. Whatever reads the one reads the other.
 """
 
+from typing import TYPE_CHECKING
+
 from physgen import observables
 from physgen.conditions import ConditionError
 from physgen.events import Events, concatenate
@@ -12,7 +14,19 @@ from physgen.models import EBM, GAN, RBM, VAE, Diffusion
 from physgen.schema import Field, Schema, SchemaError
 from physgen.surrogate import Simulator, Surrogate
 from physgen.training import History, Progress, TrainingConfig, TrainingError
-from physgen.validation import compare
+
+if TYPE_CHECKING:
+    from physgen.validation import compare
+else:
+
+    def __getattr__(name: str) -> object:
+        # the metrics are a third of the package, and most programs compare nothing
+        if name == "compare":
+            from physgen.validation import compare
+
+            return compare
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __version__ = "0.1.0"
 __all__ = [

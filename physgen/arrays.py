@@ -20,6 +20,7 @@ __all__ = ["array_fields", "compare_arrays", "pictures"]
 
 _MIN_NUMBERS = 9  # arrays of fewer are compared number by number
 _MAX_EVENTS = 4_000  # per side, for tests whose cost grows with all numbers of an array
+_MAX_IMAGES = 3_000  # a network costs more
 _N_EXAMPLES = 4
 
 
@@ -81,7 +82,8 @@ def _image_auc(
         y.reshape(len(y), *shape),
         weights=design,
         fit=image_classifier(tuple(shape), periodic=periodic),
-        max_events=_MAX_EVENTS,
+        n_folds=2,
+        max_events=_MAX_IMAGES,
         rng=seed + 1,
     ).auc
 

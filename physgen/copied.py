@@ -34,7 +34,7 @@ def find_copies(
     """
     samples = _numbers([train, candidate, reference], fields, scaled=True)
     return memorization(
-        samples[1], samples[0], samples[2], weights=(candidate.weights, reference.weights), rng=rng
+        samples[1], samples[0], samples[2], weights=(reference.weights, candidate.weights), rng=rng
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from physgen.estimates import number
 from physgen.events import Events
 from physgen.mcmc.diagnostics import integrated_autocorrelation_time
 from physgen.metrics.resampling import (
@@ -61,7 +62,7 @@ class Slicing:
 
     def label(self, k: int) -> str:
         """Return slice k in words: a value or a range, with the unit."""
-        low, high = (f"{v:.4g}" for v in (self.low[k], self.high[k]))
+        low, high = (number(float(v), 3) for v in (self.low[k], self.high[k]))
         span = low if low == high else f"{low} to {high}"
         return f"{self.name} {span} {self.unit}".rstrip()
 

@@ -22,7 +22,7 @@ from physgen.metrics.kernels import events_per_side, mmd
 from physgen.metrics.resampling import Design, is_unweighted
 from physgen.plotting import make_histogram
 from physgen.random import Rng, as_seed
-from physgen.report.findings import BIAS_TO_ERROR, Slice, worth_of
+from physgen.report.findings import BIAS_TO_ERROR, Slice, Worth, overall_worth, worth_of
 from physgen.report.report import Correlations, Report, Row
 from physgen.schema import SchemaError
 from physgen.summaries import Observables, Quantity, summarize
@@ -141,14 +141,19 @@ def compare(
     n_for_mmd = min(n_permutations, int(1.2 * n_families / alpha))
     draws = _Draws(n_permutations, n_for_mmd, max_events, as_seed(rng))
     conditions = {s.name for s in slicings}
-    # where the conditions are balanced by weights, what is left of their difference is no fault
-    tested = [q for q in quantities if q.name not in conditions or not _is_balanced(design)]
-    rows, p_columns = _rows(tested, design, draws)
-    joint, correlations, classifier = _joint(tested, design, draws)
+    of_conditions = [q for q in quantities if q.name in conditions]
+    own = [q for q in quantities if q not in of_conditions] or quantities
+    sliced = design.slices[0] is not None
+    tested = own if sliced else quantities
+    rows, worth, p_columns = _rows(tested, design, draws)
+    # equal conditions tell of what depends on them; those that are balanced still differ
+    joint, correlations, classifier = _joint(
+        quantities if design.is_exact else tested, design, draws
+    )
     whole = compare_arrays(
         reference, candidate, arrays, design, n_permutations=n_for_mmd, seed=draws.seed(6)
     )
-    slices = _slices([q for q in tested if q.name not in conditions], design, slicings, draws)
+    slices = _slices(own, design, slicings, draws)
     families = [p_columns, *(e.p_value for e in (joint | whole).values())]
     if slices:
         families.append(min(1.0, min(s.p_value for s in slices)))
@@ -156,6 +161,7 @@ def compare(
     seen = classifier is not None and classifier.auc.p_value < alpha
     return Report(
         p_value=min(1.0, len(families) * min(families)),
+        worth=worth,
         table=tuple(rows[k] for k in order),
         joint=joint | whole,
         correlations=correlations,
@@ -237,13 +243,9 @@ def _without_chain_fields(
     return sides[0], sides[1], (given[0], given[1])
 
 
-def _is_balanced(design: Design) -> bool:
-    return design.slices[0] is not None and not design.is_exact
-
-
 def _rows(
     quantities: Sequence[Quantity], design: Design, draws: _Draws
-) -> tuple[list[Row], float]:
+) -> tuple[list[Row], Worth, float]:
     columns = [
         Column(q.reference, q.candidate, 2 * np.pi if q.is_angle else None) for q in quantities
     ]
@@ -251,7 +253,7 @@ def _rows(
         columns, design, n_permutations=draws.n_permutations, rng=draws.generator(0)
     )
     rows = [_row(q, t, design, len(tests)) for q, t in zip(quantities, tests, strict=True)]
-    return rows, p_value
+    return rows, overall_worth([t.bias for t in tests]), p_value
 
 
 def _row(quantity: Quantity, test: ColumnTest, design: Design, n_rows: int) -> Row:

@@ -164,6 +164,7 @@ def decided(p_column=0.5, p_mmd=0.5, shift=(0.02, 0.0, 0.05), upper=0.05, **part
     }
     eye = np.eye(2)
     report = Report(
+        worth=row.worth,
         p_value=min(1.0, 4 * min(p_column, p_mmd)),
         table=(row,),
         joint=joint,

@@ -29,11 +29,33 @@ _LEVEL = 0.05
 
 @dataclass(frozen=True)
 class SmoothBias:
-    """Largest bias of a smooth function, in its standard deviations, and one-sided 95 % limits."""
+    """Largest bias of a smooth function, in its standard deviations.
+
+    Attributes
+    ----------
+    value, lower, upper : float
+        Estimate, and one-sided 95 % limits.
+    statistic : float
+        Sum of the squared components over their variance.
+    n_functions : int
+        Functions that there are: four, or fewer for few distinct values.
+    variance : float
+        Of each component.
+    """
 
     value: float
     lower: float
     upper: float
+    statistic: float = 0.0
+    n_functions: int = 0
+    variance: float = 0.0
+
+    def proven(self, n_looks: int) -> float:
+        """Lower limit that holds with 95 % confidence in the worst of so many looks."""
+        if self.n_functions == 0:
+            return 0.0
+        found = _noncentrality(self.statistic, self.n_functions, 1 - _LEVEL / n_looks)
+        return math.sqrt(found * self.variance)
 
 
 def smooth_bias(reference: np.ndarray, candidate: np.ndarray, design: Design) -> SmoothBias:
@@ -65,7 +87,8 @@ def smooth_bias(reference: np.ndarray, candidate: np.ndarray, design: Design) ->
     low = _noncentrality(found, n, 1 - _LEVEL)
     # what scatters below its expectation excludes no more than the expectation does
     high = _noncentrality(max(found, n), n, _LEVEL)
-    return SmoothBias(*(math.sqrt(max(x, 0.0) * noise) for x in (found - n, low, high)))
+    value, lower, upper = (math.sqrt(max(x, 0.0) * noise) for x in (found - n, low, high))
+    return SmoothBias(value, lower, upper, found, n, noise)
 
 
 def _polynomials(values: np.ndarray, mass: np.ndarray) -> np.ndarray:

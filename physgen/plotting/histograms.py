@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,11 +99,25 @@ def _uniform_edges(quantity: Quantity, n_bins: int) -> np.ndarray:
     values = quantity.reference
     if quantity.is_angle:
         return np.linspace(-np.pi, np.nextafter(np.pi, 4), n_bins + 1)
-    low, high = np.quantile(values, [0.005, 0.995])
-    if np.array_equal(values, np.round(values)) and high - low <= n_bins:
-        return np.arange(np.floor(low), np.ceil(high) + 2) - 0.5
+    low, high = np.quantile(values, [0.005, 0.995], method="nearest")
+    step = _level_spacing(values)
+    if step is not None:
+        # a bin holds as many levels as its neighbor, or empty ones would show as spikes
+        width = step * max(1, math.ceil((high - low) / step / n_bins))
+        n = math.floor((high - low) / width + 1e-6) + 1
+        return np.asarray(low - step / 2 + width * np.arange(n + 1))
     if low == high:
         width = max(abs(low), 1.0) * 0.5
         return np.linspace(low - width, low + width, n_bins + 1)
     # the last bin holds its upper edge, which may be the limit that a column is cut at
     return np.linspace(low, np.nextafter(high, np.inf), n_bins + 1)
+
+
+def _level_spacing(values: np.ndarray) -> float | None:
+    """Distance between the levels of a discrete observable, None for a continuous one."""
+    levels = np.unique(values)
+    if not 2 <= len(levels) <= len(values) / 2:
+        return None
+    step = float(np.diff(levels).min())
+    places = (levels - levels[0]) / step
+    return step if np.abs(places - np.round(places)).max() < 1e-3 else None

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from physgen.estimates import number
 from physgen.metrics.smooth import SmoothBias
 
-__all__ = ["BIAS_TO_ERROR", "Driver", "Picture", "Region", "Slice", "Worth", "worth_of"]
+__all__ = [
+    "BIAS_TO_ERROR",
+    "Driver",
+    "Picture",
+    "Region",
+    "Slice",
+    "Worth",
+    "overall_worth",
+    "worth_of",
+]
 
 BIAS_TO_ERROR = 0.3  # a bias of this many statistical errors adds 4 % to the total error
 
@@ -36,6 +46,10 @@ class Worth:
     upper: float
 
     def __str__(self) -> str:
+        if self.upper < 1.5:
+            return "not even two events"
+        if not math.isfinite(self.lower):
+            return "any number of events"
         if not math.isfinite(self.upper):
             return f"at least {rounded(self.lower)} events"
         return (
@@ -49,7 +63,7 @@ class Worth:
 
 
 def worth_of(bias: SmoothBias) -> Worth:
-    """Worth of a surrogate with this bias.
+    """Worth of a surrogate with this bias; of a constant column, infinite.
 
     Examples
     --------
@@ -65,16 +79,27 @@ def worth_of(bias: SmoothBias) -> Worth:
     return Worth(value, low, high)
 
 
+def overall_worth(biases: Sequence[SmoothBias]) -> Worth:
+    """Worth in every observable: that of the worst, if it is known to be biased at all.
+
+    The upper limit is corrected for the number of observables: the most biased of many looks
+    biased by chance.
+    """
+    parts = [worth_of(bias) for bias in biases]
+    proven = max(bias.proven(len(biases)) for bias in biases)
+    upper = (BIAS_TO_ERROR / proven) ** 2 if proven > 0 else math.inf
+    value = min(part.value for part in parts) if proven > 0 else math.inf
+    return Worth(value, min(part.lower for part in parts), upper)
+
+
 def rounded(n: float) -> str:
     """Two digits, with a comma at the thousands.
 
     Examples
     --------
     >>> rounded(123456.0), rounded(0.3)
-    ('120,000', 'less than 1')
+    ('120,000', '0')
     """
-    if n < 1:
-        return "less than 1"
     return f"{float(f'{n:.2g}'):,.0f}"
 
 
@@ -132,7 +157,7 @@ class Driver:
         True for reference events that the candidate makes too seldom, False for candidate
         events that the reference does not have.
     value, everywhere : float
-        Mean of the column over these events, and over both samples, in the unit of the column.
+        Median of the column over these events, and over both samples, in the unit of the column.
     shift : float
         Their difference over the spread of the column.
     """

@@ -149,6 +149,8 @@ class Report:
 
     Attributes
     ----------
+    worth : Worth
+        For how many events the candidate is good in every observable.
     p_value : float
         One p-value for the whole comparison; below ``settings["alpha"]`` a difference is seen.
     table : tuple of Row
@@ -183,6 +185,7 @@ class Report:
     """
 
     p_value: float
+    worth: Worth
     table: tuple[Row, ...]
     joint: Mapping[str, Estimate]
     correlations: Correlations | None
@@ -219,12 +222,6 @@ class Report:
         return self.p_value < self.settings["alpha"]
 
     @property
-    def worth(self) -> Worth:
-        """For how many events the candidate is good in every observable compared."""
-        parts = [row.worth for row in self.table]
-        return Worth(*(min(getattr(p, k) for p in parts) for k in ("value", "lower", "upper")))
-
-    @property
     def copied(self) -> str:
         """What is wrong if candidate events are copies, in words; empty if they are not."""
         n = self.n_events[1]
@@ -235,7 +232,7 @@ class Report:
                 "p-value holds"
             )
         found = self.memorization
-        return found.words if found and found.p_value < self.settings["alpha"] else ""
+        return found.words.rstrip(".") if found and found.p_value < self.settings["alpha"] else ""
 
     @property
     def is_weighted(self) -> bool:

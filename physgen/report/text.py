@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from physgen.estimates import Estimate, decimals, format_p, number, p_words
+from physgen.plotting.style import shortened
 from physgen.report.findings import rounded
 
 if TYPE_CHECKING:
+    from physgen.report.findings import Slice
     from physgen.report.report import Report, Row
 
 __all__ = ["LIMITS", "as_text"]
 
 _WIDTH = 98
+_NAME_WIDTH = 32  # of an observable in a table
 
 # what no comparison of samples can say; part of every report
 LIMITS = (
@@ -56,7 +59,7 @@ def as_text(report: Report) -> str:
         "",
         *_slices(report),
         *_bullets("Where it fails", failures(report)),
-        *_bullets("Notes", report.notes),
+        *_bullets("Notes", [*report.notes, *_joint_notes(report)]),
         *_bullets("What this report cannot say", LIMITS),
         textwrap.fill(provenance(report), _WIDTH),
     ]
@@ -73,9 +76,14 @@ def provenance(report: Report) -> str:
 def with_error(estimate: Estimate, places: int | None = None) -> str:
     """Value ± error, by default with the decimals of a two-digit error."""
     if places is None:
-        places = min(8, decimals(estimate.std_error) if estimate.std_error > 0 else 3)
+        places = error_decimals(estimate)
     value = round(estimate.value, places) + 0.0  # no "-0.000"
     return f"{value:.{places}f} ± {estimate.std_error:.{places}f}"
+
+
+def error_decimals(estimate: Estimate) -> int:
+    """Decimals of a two-digit error."""
+    return min(8, decimals(estimate.std_error)) if estimate.std_error > 0 else 3
 
 
 def js_decimals(report: Report) -> int:
@@ -90,7 +98,7 @@ def in_units(value: float, unit: str) -> str:
     return f"{number(value)} {unit}".rstrip()
 
 
-def shift_words(row: Row) -> str:
+def shift_words(row: Row | Slice) -> str:
     """Shift and its limits: "0.08 (0.06–0.10)", or "0.02 (< 0.04)" if 0 is not excluded."""
     if row.shift_lower > 0:
         return f"{row.shift:.2f} ({row.shift_lower:.2f}–{row.shift_upper:.2f})"
@@ -100,6 +108,10 @@ def shift_words(row: Row) -> str:
 def worth_words(row: Row) -> str:
     """Events for which the candidate is good in this observable, in few letters."""
     worth = row.worth
+    if worth.upper < 1.5:
+        return "< 2"
+    if not math.isfinite(worth.lower):
+        return "any"
     if not math.isfinite(worth.upper):
         return f"≥ {rounded(worth.lower)}"
     return f"~ {rounded(worth.value)}"
@@ -112,6 +124,11 @@ def failures(report: Report) -> list[str]:
         f"{row.label}: {row.region.words(row.unit)}, {row.region.pull:+.1f} standard errors"
         for row in report.table
         if row.p_value < alpha and row.region
+    ]
+    found += [
+        f"at {part.label}: {part.worst}, shift {shift_words(part)} σ"
+        for part in report.slices
+        if part.p_value < alpha
     ]
     for missing, what in ((True, "made too seldom"), (False, "made that should not be")):
         parts = [
@@ -133,7 +150,7 @@ def _slices(report: Report) -> list[str]:
             s.label,
             f"{s.n_events[0]:,} : {s.n_events[1]:,}",
             s.worst,
-            f"{s.shift:.2f} (< {s.shift_upper:.2f})",
+            shift_words(s),
             format_p(s.p_value),
         )
         for s in report.slices
@@ -152,17 +169,15 @@ def _sizes(report: Report) -> list[str]:
 
 def _table(report: Report) -> list[str]:
     places = js_decimals(report)
-    header = ("observable", "JS [bits]", "floor", "as shift [σ]", "good for", "W1", "floor",
-              "p")  # fmt: skip
+    header = ("observable", "JS [bits]", "floor", "as shift [σ]", "good for", "W1", "p")
     rows = [
         (
-            row.label,
+            shortened(row.label, _NAME_WIDTH),
             with_error(row.js, places),
             f"{row.js.floor:.{places}f}",
             shift_words(row),
             worth_words(row),
-            in_units(row.w1.value, row.unit),
-            number(row.w1.floor),
+            number(row.w1.value),
             format_p(row.p_value),
         )
         for row in report.table
@@ -184,9 +199,9 @@ def _footnote() -> list[str]:
 def _joint(report: Report) -> list[str]:
     if not report.joint:
         return ["No joint test: no column varies."]
-    header = ("all columns together", "value", "floor", "p", "")
+    header = ("all columns together", "value", "floor", "p")
     rows = [
-        (name, with_error(e), number(e.floor), format_p(e.p_value), e.note)
+        (name, with_error(e), f"{e.floor:.{error_decimals(e)}f}", format_p(e.p_value))
         for name, e in report.joint.items()
     ]
     bound = report.classifier.js if report.classifier else None
@@ -196,14 +211,16 @@ def _joint(report: Report) -> list[str]:
     return [*aligned([header, *rows]), proof]
 
 
+def _joint_notes(report: Report) -> list[str]:
+    return [f"{name}: {e.note}" for name, e in report.joint.items() if e.note]
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table: first column left, the others right but the last one if it is text."""
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    is_text = [k == 0 or (k == len(widths) - 1 and rows[0][k] == "") for k in range(len(widths))]
+    """Lines of a table: first column left, the others right."""
+    first, *widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines = [
         "  ".join(
-            cell.ljust(w) if left else cell.rjust(w)
-            for cell, w, left in zip(row, widths, is_text, strict=True)
+            (row[0].ljust(first), *(c.rjust(w) for c, w in zip(row[1:], widths, strict=True)))
         ).rstrip()
         for row in rows
     ]

@@ -1,0 +1,406 @@
+"""Whether the numbers of a comparison keep their promises: sizes, powers, intervals, verdicts.
+
+    OMP_NUM_THREADS=1 python benchmarks/calibration.py [--repetitions 1000] [--only SECTION ...]
+
+writes benchmarks/results/calibration.json (sections given with --only are added to the others).
+
+- sizes: how often each test says p <= 5 % of two samples of one law: continuous, with ties, spins,
+  weights, negative weights, unequal sizes, Markov chains on both sides or one. The band holds
+  998 of 1000 right tests; a test may be too careful, never too quick.
+- powers: how often it does against a shift, another width, a lost correlation of a pair, 1 % of
+  events in a wide tail, a dropped mode, noise, Ising lattices at another temperature.
+- coverage: how often the 95 % limits of the shift and of the smooth bias hold the true value (that
+  of the bias from 200,000 events).
+- verdicts: how often PASS is said of a candidate beyond the tolerance, and FAIL of one
+  within it.
+
+tests/test_calibration.py makes the same with fewer repetitions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from machine import read_rows, write_result
+from scipy.stats import binom, kstest
+
+import physgen as pg
+from physgen.designs import design_of
+from physgen.metrics import (
+    classifier_auc,
+    compare_columns,
+    compare_correlations,
+    cramer_von_mises,
+    energy_distance,
+    js_divergence,
+    mmd,
+    sliced_wasserstein,
+)
+from physgen.metrics.columns import Column
+from physgen.metrics.resampling import Design
+from physgen.summaries import Quantity
+
+RESULT = Path(__file__).parent / "results" / "calibration.json"
+LEVEL = 0.05
+N_DRAWS = 99
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Two samples of shape (n, d) and (m, d), and how they were drawn."""
+
+    x: np.ndarray
+    y: np.ndarray
+    design: Design
+
+
+def independent(x: np.ndarray, y: np.ndarray, weights=(None, None)) -> Samples:
+    return Samples(x, y, Design.of(len(x), len(y), weights=weights))
+
+
+# ---------------------------------------------------------------- samples of one law
+
+
+def continuous(rng):
+    return independent(rng.normal(size=(150, 3)), rng.normal(size=(150, 3)))
+
+
+def ties(rng):
+    return independent(rng.poisson(1.5, (150, 3)) * 1.0, rng.poisson(1.5, (150, 3)) * 1.0)
+
+
+def spins(rng):
+    signs = np.sign(rng.normal(size=(300, 1)))  # of an ordered lattice, turned over as a whole
+    s = np.where(rng.random((300, 16)) < 0.7, 1.0, -1.0) * signs
+    return independent(s[:150], s[150:])
+
+
+def weighted(rng):
+    """A sample drawn from a wider law, whose weights lead back."""
+    x = 1.3 * rng.normal(size=(400, 3))
+    weights = np.exp(-0.5 * np.square(x).sum(axis=1) * (1 - 1 / 1.69))
+    return independent(x, rng.normal(size=(300, 3)), (weights, None))
+
+
+def negative(rng):
+    weights = np.where(rng.random(400) < 0.15, -1.0, 1.0)
+    return independent(rng.normal(size=(400, 3)), rng.normal(size=(300, 3)), (weights, None))
+
+
+def unequal(rng):
+    return independent(rng.normal(size=(60, 3)), rng.normal(size=(240, 3)))
+
+
+def chain(rng, n, tau):
+    """AR(1) in three columns, with the integrated autocorrelation time tau."""
+    rho = (2 * tau - 1) / (2 * tau + 1)
+    x = np.empty((n, 3))
+    x[0] = rng.normal(size=3)
+    noise = np.sqrt(1 - rho**2) * rng.normal(size=(n, 3))
+    for t in range(1, n):
+        x[t] = rho * x[t - 1] + noise[t]
+    return x
+
+
+def of_chains(x, y, chains):
+    events = [pg.Events.from_dict({"x": v}) for v in (x, y)]
+    columns = [Quantity(str(k), "", x[:, k], y[:, k]) for k in range(x.shape[1])]
+    design, _, _ = design_of(*events, columns, chains=chains)
+    return Samples(x, y, design)
+
+
+def chains(rng):
+    return of_chains(chain(rng, 1500, 5.0), chain(rng, 1500, 5.0), (True, True))
+
+
+def one_chain(rng):
+    return of_chains(chain(rng, 1500, 5.0), rng.normal(size=(300, 3)), (True, None))
+
+
+def chains_taken_for_independent(rng):
+    """Negative control: what naive p-values make of it."""
+    return independent(chain(rng, 1500, 5.0), chain(rng, 1500, 5.0))
+
+
+NULLS = {
+    f.__name__: f
+    for f in (continuous, ties, spins, weighted, negative, unequal, chains, one_chain)
+}
+
+# ---------------------------------------------------------------- tests
+
+
+def _columns(s: Samples, seed: int):
+    columns = [Column(s.x[:, k], s.y[:, k]) for k in range(s.x.shape[1])]
+    rng = np.random.default_rng(seed)
+    return compare_columns(columns, s.design, n_permutations=N_DRAWS, rng=rng)
+
+
+def all_columns(s, seed):
+    return _columns(s, seed)[1]
+
+
+def js(s, seed):
+    return js_divergence(
+        s.x[:, 0], s.y[:, 0], weights=s.design, n_permutations=N_DRAWS, rng=seed
+    ).p_value
+
+
+def ks(s, seed):
+    return _columns(s, seed)[0][0].ks.p_value
+
+
+def w1(s, seed):
+    return _columns(s, seed)[0][0].w1.p_value
+
+
+def cvm(s, seed):
+    return cramer_von_mises(
+        s.x[:, 0], s.y[:, 0], weights=s.design, n_permutations=N_DRAWS, rng=seed
+    ).p_value
+
+
+def pairs(s, seed):
+    found = compare_correlations(
+        s.x, s.y, s.design, n_permutations=N_DRAWS, rng=np.random.default_rng(seed)
+    )
+    return found.estimate.p_value
+
+
+def _joint(metric):
+    def p_value(s, seed):
+        return metric(s.x, s.y, weights=s.design, n_permutations=N_DRAWS, rng=seed).p_value
+
+    return p_value
+
+
+def classifier(s, seed):
+    return classifier_auc(s.x, s.y, weights=s.design, rng=seed).p_value
+
+
+TESTS: dict[str, Callable[[Samples, int], float]] = {
+    "JS": js,
+    "KS": ks,
+    "W1": w1,
+    "Cramer-von Mises": cvm,
+    "all columns": all_columns,
+    "pairs": pairs,
+    "MMD": _joint(mmd),
+    "energy distance": _joint(energy_distance),
+    "sliced W1": _joint(sliced_wasserstein),
+    "classifier": classifier,
+}
+
+
+def rejections(
+    test: str, samples: Callable[..., Samples], n: int, *, start: int = 0
+) -> list[float]:
+    """Return p-values of one test over n pairs of samples."""
+    seeds = range(start, start + n)
+    return [TESTS[test](samples(np.random.default_rng([k, len(test)])), k) for k in seeds]
+
+
+def band(n: int) -> tuple[float, float]:
+    """Shares of p <= 5 % that a right test stays within in 998 of 1000 runs."""
+    low, high = binom.ppf([0.001, 0.999], n, LEVEL) / n
+    return float(low), float(high)
+
+
+# ---------------------------------------------------------------- other laws
+
+EPSILONS = (0.0, 0.5, 1.0)  # of the full size of the alternative
+
+
+def shift(rng, epsilon):
+    x, y = rng.normal(size=(2, 500, 3))
+    y[:, 0] += 0.25 * epsilon
+    return independent(x, y)
+
+
+def width(rng, epsilon):
+    x, y = rng.normal(size=(2, 500, 3))
+    return independent(x, y * (1 + 0.15 * epsilon))
+
+
+def pair(rng, epsilon):
+    x, y = rng.normal(size=(2, 500, 3))
+    rho = 0.25 * epsilon
+    y[:, 1] = rho * y[:, 0] + np.sqrt(1 - rho**2) * y[:, 1]
+    return independent(x, y)
+
+
+def tail(rng, epsilon):
+    x, y = rng.normal(size=(2, 1000, 3))
+    y[rng.random(1000) < 0.03 * epsilon] *= 4
+    return independent(x, y)
+
+
+def dropped_mode(rng, epsilon):
+    def ring(n, keep):
+        angle = 2 * np.pi * rng.integers(0, 8, n) / 8
+        angle = angle[(angle > 0) | (rng.random(n) < keep)]
+        return np.stack((np.cos(angle), np.sin(angle)), 1) + 0.1 * rng.normal(size=(len(angle), 2))
+
+    return independent(ring(500, 1.0), ring(500, 1 - epsilon))
+
+
+def ising(rng, epsilon):
+    """8 x 8 lattices at beta = 0.42, and at 4 % less; as energy per spin, |m| and m."""
+    from physgen.observables import ising_energy, magnetization
+    from physgen.simulators import Ising2D
+
+    samples = []
+    for beta in (0.42, 0.42 * (1 - 0.04 * epsilon)):
+        seed = int(rng.integers(2**31))
+        lattices = Ising2D(8)(600, {"beta": beta}, rng=seed)["spins"]
+        m = magnetization(lattices)
+        samples.append(np.stack((ising_energy(lattices) / 64, np.abs(m), m), axis=1))
+    return independent(*samples)
+
+
+ALTERNATIVES = {f.__name__: f for f in (shift, width, pair, tail, dropped_mode, ising)}
+
+# ---------------------------------------------------------------- intervals and verdicts
+
+
+def coverage(n: int) -> list[dict]:
+    """Share of intervals below and above the value of a large sample."""
+    from physgen.metrics.smooth import smooth_bias
+
+    rows = []
+    for delta in (0.0, 0.1, 0.4):
+        rng = np.random.default_rng([int(10 * delta), 7])
+        large = rng.normal(size=(2, 200_000))
+        large[1] += delta
+        truth = (
+            smooth_bias(large[0], large[1], Design.of(200_000, 200_000)).value if delta else 0.0
+        )
+        found = {"shift": [], "smooth bias": []}
+        for k in range(n):
+            x, y = np.random.default_rng([k, 8]).normal(size=(2, 1000))
+            y = y + delta
+            design = Design.of(1000, 1000)
+            (column,), _ = compare_columns(
+                [Column(x, y)], design, n_permutations=199, rng=np.random.default_rng(k)
+            )
+            bias = column.bias
+            found["shift"].append((column.shift_lower, column.shift_upper, delta))
+            found["smooth bias"].append((bias.lower, bias.upper, truth))
+        for name, limits in found.items():
+            low, high, value = np.array(limits).T
+            rows.append(
+                {
+                    "section": "coverage",
+                    "what": name,
+                    "shift": delta,
+                    "lower_too_high": float((low > value + 1e-12).mean()),
+                    "upper_too_low": float((high < value - 1e-12).mean()),
+                    "repetitions": n,
+                }
+            )
+    return rows
+
+
+def verdicts(n: int) -> list[dict]:
+    """Share of each outcome for candidates that are off by a multiple of the tolerance."""
+    rows = []
+    for factor in (0.0, 0.7, 1.0, 1.3, 2.0):
+        outcomes = []
+        for k in range(n):
+            x, y = np.random.default_rng([k, 9]).normal(size=(2, 3000, 2))
+            y[:, 0] += 0.15 * factor
+            events = [pg.Events.from_dict({"a": v[:, 0], "b": v[:, 1]}) for v in (x, y)]
+            outcomes.append(
+                pg.compare(*events, tolerance=0.15, max_auc=0.6, max_events=1000, rng=k).outcome
+            )
+        rows.append(
+            {
+                "section": "verdicts",
+                "shift_over_tolerance": factor,
+                "repetitions": n,
+                **{o: outcomes.count(o) / n for o in sorted(set(outcomes))},
+            }
+        )
+    return rows
+
+
+def sizes(n: int) -> list[dict]:
+    rows = []
+    for null, samples in NULLS.items():
+        for test in TESTS:
+            start = time.process_time()
+            p = np.array(rejections(test, samples, n))
+            rows.append(
+                {
+                    "section": "sizes",
+                    "test": test,
+                    "samples": null,
+                    "rejected": float((p <= LEVEL).mean()),
+                    "band": band(n),
+                    "p_uniform": float(kstest(p, "uniform").pvalue),
+                    "repetitions": n,
+                    "cpu_seconds": time.process_time() - start,
+                }
+            )
+            print(rows[-1], flush=True)
+    control = np.array(rejections("KS", chains_taken_for_independent, min(n, 200)))
+    rows.append(
+        {
+            "section": "sizes",
+            "test": "KS",
+            "samples": "chains taken for independent events (control)",
+            "rejected": float((control <= LEVEL).mean()),
+            "repetitions": len(control),
+        }
+    )
+    return rows
+
+
+def powers(n: int) -> list[dict]:
+    rows = []
+    for name, samples in ALTERNATIVES.items():
+        for test in TESTS:
+            rejected = [
+                float(np.mean([
+                    TESTS[test](samples(np.random.default_rng([k, 3]), epsilon), k) <= LEVEL
+                    for k in range(n)
+                ]))
+                for epsilon in EPSILONS
+            ]  # fmt: skip
+            rows.append(
+                {
+                    "section": "powers",
+                    "test": test,
+                    "alternative": name,
+                    "epsilons": EPSILONS,
+                    "rejected": rejected,
+                    "repetitions": n,
+                }
+            )
+            print(rows[-1], flush=True)
+    return rows
+
+
+SECTIONS = {"sizes": sizes, "powers": powers, "coverage": coverage, "verdicts": verdicts}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--repetitions", type=int, default=1000)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    arguments = parser.parse_args()
+    rows = [r for r in read_rows(RESULT) if r["section"] not in arguments.only]
+    for name in arguments.only:
+        # alternatives and whole reports cost more, and need fewer
+        n = arguments.repetitions if name in ("sizes", "coverage") else arguments.repetitions // 5
+        rows += SECTIONS[name](n)
+        write_result(RESULT, rows)
+
+
+if __name__ == "__main__":
+    main()
