@@ -115,16 +115,16 @@ def of_chains(x, y, chains):
 
 
 def chains(rng):
-    return of_chains(chain(rng, 1500, 5.0), chain(rng, 1500, 5.0), (True, True))
+    return of_chains(chain(rng, 3000, 5.0), chain(rng, 3000, 5.0), (True, True))
 
 
 def one_chain(rng):
-    return of_chains(chain(rng, 1500, 5.0), rng.normal(size=(300, 3)), (True, None))
+    return of_chains(chain(rng, 3000, 5.0), rng.normal(size=(300, 3)), (True, None))
 
 
 def chains_taken_for_independent(rng):
     """Negative control: what naive p-values make of it."""
-    return independent(chain(rng, 1500, 5.0), chain(rng, 1500, 5.0))
+    return independent(chain(rng, 3000, 5.0), chain(rng, 3000, 5.0))
 
 
 NULLS = {

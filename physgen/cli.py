@@ -23,15 +23,19 @@ import physgen as pg
 from physgen import storage
 from physgen.files import check_target
 from physgen.report.report import check_target as check_report
+from physgen.scoreboard import scoreboard as place_showers
 from physgen.shell_ising import ising
 from physgen.shell_options import (
     Count,
+    Flag,
     Given,
     Names,
     Output,
+    Packs,
     Seed,
     Whole,
     given_values,
+    pack_names,
     split_names,
 )
 from physgen.shell_settings import SHELL_SETTINGS, library_settings
@@ -208,19 +212,21 @@ def compare(
     *,
     train: Path | None = None,
     fields: Names = None,
+    observables: Packs = None,
     cut: str | None = None,
     tree: str | None = None,
     binning: Path | None = None,
     chains: str | None = None,
+    scoreboard: Annotated[bool, Flag] = False,
     tolerance: Annotated[float | None, Parameter(group=VERDICT)] = None,
     for_events: Annotated[int | None, Whole, Parameter(group=VERDICT)] = None,
     max_auc: Annotated[float, Parameter(group=VERDICT)] = 0.55,
     alpha: Annotated[float, Parameter(group=VERDICT)] = 0.01,
-    strict: Annotated[bool, Parameter(group=VERDICT)] = False,
+    strict: Annotated[bool, Flag, Parameter(group=VERDICT)] = False,
     n_permutations: Annotated[int, Whole] = 999,
     max_events: Annotated[int, Whole] = 20_000,
-    output: Annotated[list[Path] | None, Parameter(name=["--output", "-o"])] = None,
-    drop_nonfinite: bool = False,
+    output: Annotated[list[Path] | None, Flag, Parameter(name=["--output", "-o"])] = None,
+    drop_nonfinite: Annotated[bool, Flag] = False,
     seed: Seed = 0,
 ) -> int:
     """Compare two files of events and say how far the second can be trusted.
@@ -246,6 +252,9 @@ def compare(
         Binning XML of CaloChallenge files.
     chains
         Field that numbers the Markov chains, where a file has it; events of a chain are in order.
+    scoreboard
+        Showers in the layout of the CaloChallenge, with --binning: print after the report where
+        they stand among the published results, or why no claim can be made. Takes minutes.
     tolerance
         Largest shift of a column, in sigma, and difference of correlations that do not matter
         (0.1 if neither this nor --for-events is given).
@@ -270,6 +279,11 @@ def compare(
     """
     if tolerance is not None and for_events is not None:
         raise ValueError("give --tolerance or --for-events, not both")
+    if scoreboard and binning is None:
+        raise ValueError(
+            "--scoreboard is for showers in the layout of the CaloChallenge: give their binning "
+            "XML as --binning"
+        )
     for path in output or ():
         check_report(path)
     read = partial(
@@ -283,10 +297,13 @@ def compare(
     truth, made = read(reference), read(candidate)
     if chains is not None and chains not in (*truth.schema.names, *made.schema.names):
         raise pg.SchemaError(f"no file has a field {chains!r} that numbers Markov chains")
+    # before the report: files without a place on the board are told at once
+    board = place_showers(truth, made, rng=seed) if scoreboard else None
     report = pg.compare(
         truth,
         made,
         train=None if train is None else read(train),
+        observables=pack_names(observables),
         chains=(_field_of(truth, chains), _field_of(made, chains)),
         tolerance=0.1 if tolerance is None else tolerance,
         for_events=for_events,
@@ -300,6 +317,8 @@ def compare(
     for path in output or ():
         report.save(path)
         stderr.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    if board is not None:
+        print(f"\n{board}")
     decides = strict or tolerance is not None or for_events is not None
     return EXIT_CODES[report.outcome] if decides else 0
 

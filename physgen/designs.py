@@ -62,7 +62,10 @@ class Slicing:
 
     def label(self, k: int) -> str:
         """Return slice k in words: a value or a range, with the unit."""
-        low, high = (number(float(v), 3) for v in (self.low[k], self.high[k]))
+        low, high = (
+            f"{v:.4g}" if v == 0 or 1e-3 <= abs(v) < 1e4 else number(float(v), 4)
+            for v in (self.low[k], self.high[k])
+        )
         span = low if low == high else f"{low} to {high}"
         return f"{self.name} {span} {self.unit}".rstrip()
 

@@ -1,11 +1,25 @@
 """Options that several commands share, and how their words become values."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-__all__ = ["Count", "Given", "Names", "Output", "Seed", "Whole", "given_values", "split_names"]
+from physgen.packs import PACKS
+
+__all__ = [
+    "Count",
+    "Flag",
+    "Given",
+    "Names",
+    "Output",
+    "Packs",
+    "Seed",
+    "Whole",
+    "given_values",
+    "pack_names",
+    "split_names",
+]
 
 
 def _whole(_: Any, tokens: Any) -> int:
@@ -28,6 +42,14 @@ Whole = Parameter(converter=_whole, allow_leading_hyphen=True)
 Names = Annotated[
     str | None, Parameter(help="Columns, separated by commas; * and ? are wildcards.")
 ]
+Packs = Annotated[
+    str | None,
+    Parameter(
+        help=f"Observables beside the columns, separated by commas: {', '.join(PACKS)}; or none. "
+        "By default those that fit the fields."
+    ),
+]
+Flag = Parameter(negative=(), show_default=False)
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 Count = Annotated[int, Whole, Parameter(name=["--n-events", "-n"])]
 Seed = Annotated[int, Whole]
@@ -43,6 +65,11 @@ Given = Annotated[
 def split_names(text: str | None) -> list[str] | None:
     """Names of a list with commas."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def pack_names(text: str | None) -> list[str] | Literal[False] | None:
+    """Packs of observables by name; False for none of them, None for those that fit."""
+    return False if text == "none" else split_names(text)
 
 
 def given_values(pairs: list[str] | None) -> dict[str, float]:

@@ -105,6 +105,7 @@ def summarize(
     rest = [name for name in names if name not in replaced]
     quantities, kinds = _of_fields(reference, candidate, rest)
     quantities.extend(_multiplicities(reference, candidate, rest))
+    quantities = _without_twins(quantities, names)
     own = _of_functions(reference, candidate, functions, {q.name for q in quantities})
     quantities.extend(_of_packs(reference, candidate, packs, [*quantities, *own]))
     quantities.extend(own)
@@ -155,9 +156,21 @@ def _of_packs(
                 yield quantity
 
 
+def _without_twins(quantities: Sequence[Quantity], fields: Sequence[str]) -> list[Quantity]:
+    """Leave out what is derived and equals another column: a sum of jets that is a field too."""
+    kept = [q for q in quantities if q.name in fields]
+    for quantity in quantities:
+        if quantity.name not in fields and not any(_is_same(quantity, q) for q in kept):
+            kept.append(quantity)
+    return [q for q in quantities if any(q is k for k in kept)]
+
+
 def _is_same(one: Quantity, other: Quantity) -> bool:
-    pairs = ((one.reference, other.reference), (one.candidate, other.candidate))
-    return all(np.allclose(x, y, rtol=1e-6, atol=0.0) for x, y in pairs)
+    for x, y in ((one.reference, other.reference), (one.candidate, other.candidate)):
+        for part in (slice(50), slice(None)):  # most differ in the first events
+            if not np.allclose(x[part], y[part], rtol=1e-6, atol=0.0):
+                return False
+    return True
 
 
 def _of_functions(

@@ -85,7 +85,8 @@ def compare(
         numbers, True for one chain in the order of the events, None for independent events.
     tolerance : float, default 0.1
         Largest difference that does not matter to you: of a column as the shift of a Gaussian in
-        sigma with the same JS or KS, of a correlation as a difference of Fisher's z.
+        sigma with the same JS or KS, of a correlation as a difference of Fisher's z (of normal
+        columns; of others as a shift in sigma that is seen as well).
     for_events : float, optional
         Number of events that you want to generate: sets the tolerance to 0.3 of the statistical
         error that they have, 0.3 / sqrt(for_events).
@@ -305,6 +306,7 @@ def _joint(
         reference=pairs.reference,
         candidate=pairs.candidate,
         pair=pairs.pair,
+        size=pairs.size,
         upper=pairs.upper,
         proven=pairs.proven,
         pulls=pairs.pulls,

@@ -70,7 +70,7 @@ def test_correlations_near_one_are_told_apart():
     def worst(ours, theirs):
         one = np.eye(2)
         matrices = (one + v * (1 - one) for v in (ours, theirs))
-        return Correlations(("a", "b"), *matrices, (0, 1), 0.1, 0.0, one).worst
+        return Correlations(("a", "b"), *matrices, (0, 1), 0.1, 0.1, 0.0, one).worst
 
     assert worst(0.5, 0.1) == "a and b, 0.50 in the reference and 0.10 in the candidate"
     assert worst(0.9991, 0.9962) == "a and b, 0.999 in the reference and 0.996 in the candidate"

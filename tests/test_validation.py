@@ -168,7 +168,7 @@ def decided(p_column=0.5, p_mmd=0.5, shift=(0.02, 0.0, 0.05), upper=0.05, **part
         p_value=min(1.0, 4 * min(p_column, p_mmd)),
         table=(row,),
         joint=joint,
-        correlations=Correlations(("x", "y"), eye, eye, (0, 1), upper, 0.0, eye),
+        correlations=Correlations(("x", "y"), eye, eye, (0, 1), upper / 2, upper, 0.0, eye),
         n_events=(3000, 3000),
         n_effective=(3000.0, 3000.0),
         notes=(),

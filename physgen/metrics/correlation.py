@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +27,14 @@ class PairTest:
         easy to see as a shift of a mean by 0.1 sigma.
     pair : tuple of int
         The two columns: the most significant pair.
+    size : float
+        Its difference as a shift in sigma: in standard errors, times that of a mean. For normal
+        columns it is the difference of z; a pair of columns that are rarely filled has a larger
+        error of z, and the same difference means less.
     upper : float
-        Largest 95 % upper limit of any pair; not always that of the most significant one.
+        95 % upper limit on the size.
     proven : float
-        Difference that some pair has for certain: the largest 95 % lower limit, corrected for
-        the number of pairs.
+        95 % lower limit on it, corrected for the number of pairs.
     pulls : array of shape (n_columns, n_columns)
         Difference of Fisher's z, candidate minus reference, in standard errors of the null; NaN
         where a column is constant.
@@ -40,6 +44,7 @@ class PairTest:
     candidate: np.ndarray
     estimate: Estimate
     pair: tuple[int, int]
+    size: float
     upper: float
     proven: float
     pulls: np.ndarray
@@ -117,16 +122,17 @@ def compare_correlations(
         p_value=float(p_values(sizes.max(axis=1))),
         note=f"most significant of {sizes.shape[1]} pairs",
     )
-    certain = np.abs(drawn[0]) - quantile_of(sizes.shape[1]) * errors
+    pulls = -drawn[0] / np.maximum(errors, 1e-12)  # draws are reference minus candidate
+    n_sigma, unit = float(np.abs(pulls).max()), math.sqrt(sum(1 / n for n in design.n_effective))
     return PairTest(
         reference=_correlation_matrix(a, products[:n], varying, d),
         candidate=_correlation_matrix(b, products[n:], varying, d),
         estimate=estimate,
         pair=(int(varying[i]), int(varying[j])),
-        upper=float((np.abs(drawn[0]) + ONE_SIDED * errors).max()),
-        proven=max(0.0, float(certain.max())),
-        # draws are reference minus candidate
-        pulls=_matrix(-drawn[0] / np.maximum(errors, 1e-12), varying, d, diagonal=0.0),
+        size=n_sigma * unit,
+        upper=(n_sigma + ONE_SIDED) * unit,
+        proven=max(0.0, n_sigma - quantile_of(sizes.shape[1])) * unit,
+        pulls=_matrix(pulls, varying, d, diagonal=0.0),
     )
 
 

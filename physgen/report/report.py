@@ -100,9 +100,9 @@ class Correlations:
         Correlations; NaN where a column is constant.
     pair : tuple of int
         The most significant pair.
-    upper, proven : float
-        Largest 95 % upper limit on the difference of Fisher's z of any pair, and largest lower
-        limit that holds for all at once.
+    size, upper, proven : float
+        Difference of that pair as a shift in sigma, its 95 % upper limit, and a lower limit that
+        holds for all pairs at once.
     pulls : array of shape (n_columns, n_columns)
         Candidate minus reference in standard errors; NaN where a column is constant.
     """
@@ -111,6 +111,7 @@ class Correlations:
     reference: np.ndarray
     candidate: np.ndarray
     pair: tuple[int, int]
+    size: float
     upper: float
     proven: float
     pulls: np.ndarray
@@ -138,6 +139,7 @@ class Correlations:
             "candidate": theirs,
             "pulls": [[_plain(v) for v in row] for row in self.pulls],
             "worst": worst,
+            "size": self.size,
             "upper_limit": self.upper,
             "proven": self.proven,
         }

@@ -88,9 +88,9 @@ def _of_row(row: Row, tolerance: float) -> Limit:
 def _of_pairs(report: Report, tolerance: float) -> Iterator[Limit]:
     pairs = report.correlations
     if pairs:
-        value = report.joint["correlations Δz"].value
         words = f"correlation of {pairs.worst}"
-        yield Limit(words, value / tolerance, pairs.proven / tolerance, pairs.upper / tolerance)
+        sizes = (pairs.size, pairs.proven, pairs.upper)
+        yield Limit(words, *(size / tolerance for size in sizes))
 
 
 def _of_classifiers(report: Report) -> Iterator[Limit]:
@@ -157,8 +157,10 @@ def _undecided(report: Report, measures: list[Limit]) -> tuple[str, str]:
 
 def _worst(report: Report, beyond: list[Limit]) -> str:
     """The largest difference, where it is, and how many more are beyond the tolerance."""
-    first = max(beyond, key=lambda m: m.proven)
-    row = next((r for r in report.table if first.words.startswith(f"{r.name}, ")), None)
+    rows = {m.words: row for m, row in zip(limits(report), report.table, strict=False)}
+    # what a column shows is told first: it is the easiest to look for
+    first = max(beyond, key=lambda m: (m.words in rows, m.proven))
+    row = rows.get(first.words)
     parts = [f"worst {first.words}" if row else first.words]
     if row and row.region:
         parts.append(row.region.words(row.unit))
