@@ -254,7 +254,8 @@ def compare(
         Field that numbers the Markov chains, where a file has it; events of a chain are in order.
     scoreboard
         Showers in the layout of the CaloChallenge, with --binning: print after the report where
-        they stand among the published results, or why no claim can be made. Takes minutes.
+        they stand among the published results, or why no claim can be made. Takes minutes for
+        20,000 events, and grows with their square.
     tolerance
         Largest shift of a column, in sigma, and difference of correlations that do not matter
         (0.1 if neither this nor --for-events is given).

@@ -77,9 +77,11 @@ def compare(
         What the surrogate learned from: then copies of training events are looked for.
     fields : sequence of str, optional
         Fields to compare; by default all that both samples have.
-    observables : dict or list of functions, or one function, optional
-        Further columns, ``observable(events) -> array (n_events,)`` by name; a name may carry a
-        unit: ``{"mll [GeV]": mll}``.
+    observables : optional
+        Functions ``observable(events) -> array (n_events,)``: one, a list, or a dict by name; a
+        name may end in a unit, ``{"mll [GeV]": mll}``. They come on top of the packs that fit the
+        fields (:mod:`physgen.packs`), unless packs are chosen by their names: ``"ising"``,
+        ``"pairs"``, ``"jets"``, ``"showers"``, alone or in the list. False: no packs.
     chains : pair, default (None, None)
         Markov chains among the samples: the field that numbers the chains, an array of such
         numbers, True for one chain in the order of the events, None for independent events.
