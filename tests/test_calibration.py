@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import binom, kstest
 
 FEW, MANY = 200, 1000
-# tests that cost a hundred times as much as the others
+# tests that cost a hundred times as much as the others, and those that do in long chains
 DEAR = {"classifier"}
+DEAR_IN_CHAINS = {"MMD", "energy distance", *DEAR}
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +49,10 @@ def test_the_lists_are_whole(bench):
     assert set(TESTS) == set(bench.TESTS)
 
 
-@pytest.mark.parametrize("null", NULLS)
-@pytest.mark.parametrize("test", [t for t in TESTS if t not in DEAR])
+@pytest.mark.parametrize(
+    ("test", "null"),
+    [(t, n) for t in TESTS for n in NULLS if t not in (DEAR_IN_CHAINS if "chain" in n else DEAR)],
+)
 def test_size(bench, test, null):
     # the longest samples are those of chains
     keeps_its_size(bench, test, null, FEW // 4 if "chain" in null else FEW)
@@ -76,7 +79,7 @@ SEEN_BY = {
     "shift": "all columns",
     "width": "MMD",
     "pair": "pairs",
-    "tail": "all columns",
+    "tail": "MMD",
     "dropped_mode": "MMD",
     "ising": "all columns",
 }
@@ -105,12 +108,12 @@ def test_limits_hold_the_truth(bench):
 
 
 def test_a_candidate_beyond_the_tolerance_is_no_pass_and_one_within_no_fail(bench):
-    outcomes = {row["shift_over_tolerance"]: row for row in bench.verdicts(12)}
+    outcomes = {row["shift_over_tolerance"]: row for row in bench.verdicts(8, (0.0, 1.0, 2.0))}
     for factor, row in outcomes.items():
         passed = row.get("pass", 0) + row.get("pass with difference", 0)
         if factor >= 1:
-            assert passed <= 3 / 12
+            assert passed <= 2 / 8
         else:
-            assert row.get("fail", 0) <= 1 / 12
-    assert outcomes[0.0].get("pass", 0) >= 0.8
-    assert outcomes[2.0].get("fail", 0) >= 0.8
+            assert row.get("fail", 0) == 0
+    assert outcomes[0.0].get("pass", 0) >= 6 / 8
+    assert outcomes[2.0].get("fail", 0) >= 6 / 8
