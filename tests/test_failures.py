@@ -60,7 +60,7 @@ def test_the_classifier_gives_weights_a_curve_and_a_bound():
     log_weights = np.concatenate(found.log_weights)
     rows = np.concatenate((found.rows[0], 4000 + found.rows[1]))
     assert np.corrcoef(log_weights, exact[rows])[0, 1] > 0.85
-    assert np.polyfit(exact[rows], log_weights, 1)[0] == pytest.approx(1, abs=0.15)
+    assert np.polyfit(exact[rows], log_weights, 1)[0] == pytest.approx(1, abs=0.25)
     ours, theirs = found.roc
     area = np.trapezoid(theirs, ours)
     assert area == pytest.approx(found.auc.value, abs=0.01)
