@@ -32,6 +32,7 @@ from physgen.random import Rng, as_seed
 __all__ = ["Memorization", "memorization"]
 
 _NEIGHBORS = 5
+_TOLD = 0.01
 _LEVELS = (0.01, 0.001)  # shares of test events that are called near; the first is reported
 
 
@@ -97,13 +98,17 @@ class Memorization:
 
     @property
     def words(self) -> str:
-        """One sentence."""
-        return (
+        """One sentence: equal events, near ones, or both; that which is more than chance."""
+        equal = (
             f"{self.n_exact:,} candidate events equal a training event "
-            f"({self.n_expected:.3g} expected, {p_words(self.p_exact)}) and "
-            f"{self.near.value:.2%} nearly do ({self.near_expected:.2%} expected, "
-            f"{p_words(self.near.p_value)})."
+            f"({self.n_expected:.3g} expected, {p_words(self.p_exact)})"
         )
+        near = (
+            f"{self.near.value:.2%} of the candidate events nearly equal a training event "
+            f"({self.near_expected:.2%} expected, {p_words(self.near.p_value)})"
+        )
+        told = [w for w, p in ((equal, self.p_exact), (near, self.near.p_value)) if p < _TOLD]
+        return "; ".join(told or [equal, near])
 
 
 def memorization(

@@ -234,7 +234,7 @@ class Report:
                 "p-value holds"
             )
         found = self.memorization
-        return found.words.rstrip(".") if found and found.p_value < self.settings["alpha"] else ""
+        return found.words if found and found.p_value < self.settings["alpha"] else ""
 
     @property
     def is_weighted(self) -> bool:

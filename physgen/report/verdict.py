@@ -46,10 +46,11 @@ def decide(report: Report) -> tuple[str, str]:
     have it. Between the two the events are too few. A difference that only MMD sees has no
     limit, and fails; so do copies.
     """
-    if report.copied:
-        return "fail", f"FAIL: {report.copied}."
     measures = limits(report)
     beyond = [m for m in measures if m.proven > 1]
+    if report.copied:
+        besides = f"; besides, {_worst(report, beyond)}" if beyond and not report.n_leaked else ""
+        return "fail", f"FAIL: {report.copied}{besides}."
     if beyond:
         return "fail", f"FAIL: {_worst(report, beyond)} ({_seen(report)})."
     within = max(m.upper for m in measures) <= 1
