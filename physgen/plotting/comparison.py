@@ -247,8 +247,9 @@ def _mark(pull: float, *, as_number: bool) -> tuple[str, float]:
 
 def _ratio_range(ratio: np.ndarray, band: np.ndarray) -> float:
     """Half the height of a ratio panel: a round number that holds the well-measured bins."""
-    measured = band < 0.2
-    if not measured.any():
+    if not len(band):
         return 1.0
+    # a peak in one bin alone must not choose the scale of all others
+    measured = band <= max(0.2, float(np.quantile(band, 1 / 3)))
     reach = np.maximum(np.abs(ratio[measured] - 1), 2.2 * band[measured]).max()
     return next((half for half in (0.04, 0.1, 0.2, 0.4) if reach < half), 1.0)
