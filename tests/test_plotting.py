@@ -440,3 +440,18 @@ def test_the_spectrum_along_a_training_has_a_line_per_mode(tmp_path):
         weight_spectrum(Figure().subplots(), values, steps=[1, 2, 3])
     with pytest.raises(ValueError, match=r"got \(1, 2, 3\)"):
         weight_spectrum(Figure().subplots(), values[None])
+
+
+def test_levels_share_bins_evenly():
+    """Sums of spins have levels two apart; bins that do not fit them would show false spikes."""
+    rng = np.random.default_rng(0)
+    levels = 2 * rng.binomial(200, 0.5, 20_000) - 200
+    h = make_histogram(quantity(levels, levels))
+    widths = np.diff(h.edges) / 2
+    assert np.allclose(widths, np.round(widths))
+    smooth = np.convolve(h.reference, [0.25, 0.5, 0.25], "same")[2:-2]
+    assert np.abs(h.reference[2:-2] / smooth - 1).max() < 0.25
+    # the control: bins of any width
+    uniform = np.histogram(levels, np.linspace(levels.min(), levels.max(), 41))[0][2:-2]
+    jumps = uniform / np.convolve(uniform, [0.25, 0.5, 0.25], "same")
+    assert np.abs(jumps[1:-1] - 1).max() > 0.25

@@ -100,6 +100,8 @@ def _uniform_edges(quantity: Quantity, n_bins: int) -> np.ndarray:
     if quantity.is_angle:
         return np.linspace(-np.pi, np.nextafter(np.pi, 4), n_bins + 1)
     low, high = np.quantile(values, [0.005, 0.995], method="nearest")
+    if np.array_equal(values, np.round(values)) and high - low <= n_bins:
+        return np.arange(np.floor(low), np.ceil(high) + 2) - 0.5
     step = _level_spacing(values)
     if step is not None:
         # a bin holds as many levels as its neighbor, or empty ones would show as spikes
