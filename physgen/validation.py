@@ -179,6 +179,8 @@ def compare(
             "max_events": max_events,
             "seed": draws.first_seed,
             "n_families": len(families),
+            "reference_sha256": reference.sha256(),
+            "candidate_sha256": candidate.sha256(),
         },
         versions=_versions(),
         classifier=classifier,

@@ -68,7 +68,9 @@ def as_text(report: Report) -> str:
 
 def provenance(report: Report) -> str:
     """Return one line with settings, seed and versions."""
-    settings = ", ".join(f"{k}={v}" for k, v in report.settings.items())
+    settings = ", ".join(
+        f"{k}={v[:12] if k.endswith('sha256') else v}" for k, v in report.settings.items()
+    )
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return f"{settings}; {versions}"
 
