@@ -83,6 +83,7 @@ def _image_auc(
         weights=design,
         fit=image_classifier(tuple(shape), periodic=periodic),
         n_folds=2,
+        refit_floor=False,
         max_events=_MAX_IMAGES,
         rng=seed + 1,
     ).auc

@@ -108,12 +108,12 @@ def test_limits_hold_the_truth(bench):
 
 
 def test_a_candidate_beyond_the_tolerance_is_no_pass_and_one_within_no_fail(bench):
-    outcomes = {row["shift_over_tolerance"]: row for row in bench.verdicts(8, (0.0, 1.0, 2.0))}
+    outcomes = {row["shift_over_tolerance"]: row for row in bench.verdicts(6, (0.0, 1.0, 2.0))}
     for factor, row in outcomes.items():
         passed = row.get("pass", 0) + row.get("pass with difference", 0)
         if factor >= 1:
-            assert passed <= 2 / 8
+            assert passed <= 2 / 6
         else:
             assert row.get("fail", 0) == 0
-    assert outcomes[0.0].get("pass", 0) >= 6 / 8
-    assert outcomes[2.0].get("fail", 0) >= 6 / 8
+    assert outcomes[0.0].get("pass", 0) >= 4 / 6
+    assert outcomes[2.0].get("fail", 0) >= 4 / 6

@@ -85,6 +85,7 @@ def classifier_test(
     fit: Fit = boosted_trees,
     n_folds: int = 3,
     max_events: int = 20_000,
+    refit_floor: bool = True,
     rng: Rng,
 ) -> ClassifierTest:
     r"""Train a classifier between the samples, and judge it on held-out events.
@@ -119,14 +120,16 @@ def classifier_test(
         Folds.
     max_events : int, default 20000
         Events used per side; a random subset where there are more, told in the note.
+    refit_floor : bool, default True
+        Train between two halves of the reference too, and take their AUC for the floor: plus 1.64
+        of its standard errors, its distance from 0.5 scaled to the sizes of the samples. Otherwise
+        the floor is 0.5 plus 1.64 standard errors of the null.
     rng : int or torch.Generator
         Source of the folds and of the classifier.
 
     Returns
     -------
     ClassifierTest
-        The floor of the AUC is that between two halves of the reference plus 1.64 of its
-        standard errors, its distance from 0.5 scaled to the sizes of the samples.
 
     Examples
     --------
@@ -141,17 +144,14 @@ def classifier_test(
     x, y, used = reference[rows[0]], candidate[rows[1]], design.restricted(*rows)
     scores = _cross_validated(x, y, used, fit, n_folds, random)
     value, error, p_value = _auc_of_folds(scores, used)
-    halves, half_design = _halves(x, used)
-    found = _cross_validated(*halves, half_design, fit, n_folds, random)
-    floor, floor_error, _ = _auc_of_folds(found, half_design)
-    margin = floor - 0.5 + NormalDist().inv_cdf(0.95) * floor_error
+    above = _above_half(x, used, fit, n_folds, random) if refit_floor else 1.645 * error
     log_odds = _calibrated(scores, used, random)
     n = len(x)
     return ClassifierTest(
         auc=Estimate(
             value=value,
             std_error=error,
-            floor=0.5 + math.sqrt(used.half_scale) * margin,
+            floor=0.5 + above,
             p_value=p_value,
             note=f"{n_folds} folds, {n:,} against {len(y):,} events",
         ),
@@ -169,6 +169,16 @@ class _Scores:
     logits: np.ndarray
     fold: np.ndarray
     n_folds: int
+
+
+def _above_half(
+    x: np.ndarray, design: Design, fit: Fit, n_folds: int, rng: np.random.Generator
+) -> float:
+    """How far above 0.5 the AUC between samples of the truth of these sizes may be."""
+    halves, half_design = _halves(x, design)
+    found = _cross_validated(*halves, half_design, fit, n_folds, rng)
+    floor, error, _ = _auc_of_folds(found, half_design)
+    return math.sqrt(design.half_scale) * (floor - 0.5 + NormalDist().inv_cdf(0.95) * error)
 
 
 def auc(scores: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
