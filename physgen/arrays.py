@@ -152,5 +152,7 @@ def _pull(ours: np.ndarray, theirs: np.ndarray, design: Design) -> np.ndarray:
         variance += 2 * tau * square
         means.append(mean)
     difference = means[1] - means[0]
+    # rounding of a pixel that never changes is no variance
+    smallest = (1e-6 * np.maximum(np.abs(means[0]), np.abs(means[1]))) ** 2
     return np.divide(difference, np.sqrt(variance), out=np.zeros_like(difference),
-                     where=variance > 0)  # fmt: skip
+                     where=variance > smallest)  # fmt: skip

@@ -149,7 +149,7 @@ def design_of(
         s for name in _conditions(reference, candidate)
         if (s := slice_conditions(reference, candidate, name)) is not None
     ]  # fmt: skip
-    slices, told = _joint_slices(slicings)
+    slices, told = _joint_slices(slicings, (weights[0], weights[1]))
     design = Design.of(
         len(reference),
         len(candidate),
@@ -222,10 +222,12 @@ def _blocks(ids: np.ndarray, series: Sequence[np.ndarray], what: str) -> tuple[n
     starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
     position = np.empty(len(ids), dtype=np.int64)
     position[order] = np.arange(len(ids)) - np.repeat(starts, lengths)
-    shared = int(lengths.min())
+    # a few short chains say little of tau: it is that of the longer half, to their common length
+    shared = int(np.sort(lengths)[(len(lengths) - 1) // 2])
     tau = 0.5
-    if shared >= 8:
-        of_chains = [x[order][starts[:, None] + np.arange(shared)].T for x in series]
+    if shared >= 8 and series:
+        long = starts[lengths >= shared]
+        of_chains = [x[order][long[:, None] + np.arange(shared)].T for x in series]
         times = [integrated_autocorrelation_time(x, min_length=0) for x in of_chains]
         tau = max(t.value for t in times)
     length = max(1, math.ceil(_BLOCK_IN_TAU * tau)) if tau > 0.5 else 1
@@ -243,7 +245,7 @@ def _blocks(ids: np.ndarray, series: Sequence[np.ndarray], what: str) -> tuple[n
 
 
 def _joint_slices(
-    slicings: Sequence[Slicing],
+    slicings: Sequence[Slicing], weights: tuple[np.ndarray, np.ndarray]
 ) -> tuple[tuple[np.ndarray | None, np.ndarray | None], list[str]]:
     """Slices of all conditions together, where they help, and what the report says of it."""
     if not slicings or math.prod(len(s.low) for s in slicings) > _MAX_SLICES:
@@ -261,11 +263,15 @@ def _joint_slices(
         return (ours, theirs), [f"events are exchanged within {n} slices of {names} only"]
     if not _differ(counts):
         return (None, None), []
-    if (y[x > 0] == 0).any():
-        missing = int(((x > 0) & (y == 0)).sum())
+    content = np.stack(
+        [np.bincount(k, w, n) for k, w in zip((ours, theirs), weights, strict=True)]
+    )
+    wanted = counts[0] > 0
+    empty = wanted & ((counts[1] < MIN_EVENTS) | (content <= 0).any(axis=0))
+    if empty.any():
         note = (
-            f"the candidate has no events in {missing} of {n} slices of {names}: generate it at "
-            "the conditions of the reference, or compare where both have events"
+            f"the candidate has hardly any events in {empty.sum()} of {n} slices of {names}: "
+            "generate it at the conditions of the reference, or compare where both have events"
         )
         return (None, None), [note]
     note = (

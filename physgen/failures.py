@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from physgen.metrics.classifier import ClassifierTest
-from physgen.metrics.columns import Column, compare_columns
-from physgen.metrics.resampling import Design
+from physgen.metrics.columns import Column, adjusted_p_values, score_columns
+from physgen.metrics.resampling import Design, effective_size
 from physgen.report.findings import Driver, Region, Slice
 from physgen.summaries import Quantity
 
 __all__ = ["compare_slices", "drivers", "worst_region"]
 
 _N_BINS = 40
+_MAX_VALUES = 200
 _MAX_SHARE = 0.5  # a region of more than half of the events is no region
 _SUREST = 0.02  # share of the events that a classifier is surest of
 _N_DRIVERS = 3
@@ -22,13 +24,16 @@ _MIN_DRIVER_SHIFT = 0.2  # in spreads of the column
 _MIN_IN_SLICE = 20
 
 
-def worst_region(quantity: Quantity, design: Design) -> Region:
+def worst_region(quantity: Quantity, design: Design) -> Region | None:
     """Range of an observable in which the shares of the samples differ most significantly.
 
-    All ranges of 40 equal-probability bins are looked at (of discrete values, the values).
+    All ranges of 40 equal-probability bins are looked at; of at most 200 values, the values. None
+    where no range differs.
     """
     pooled = np.concatenate((quantity.reference, quantity.candidate))
-    edges = np.unique(np.quantile(pooled, np.arange(1, _N_BINS) / _N_BINS, method="higher"))
+    edges = np.unique(pooled)[1:]
+    if len(edges) >= _MAX_VALUES:
+        edges = np.unique(np.quantile(pooled, np.arange(1, _N_BINS) / _N_BINS, method="higher"))
     index = np.searchsorted(edges, pooled, side="right")
     n = len(design.a)
     p = np.bincount(index[:n], design.a, len(edges) + 1)
@@ -42,6 +47,8 @@ def worst_region(quantity: Quantity, design: Design) -> Region:
     pulls = np.divide(theirs - ours, noise, out=np.zeros_like(noise), where=noise > 1e-12)
     pulls[share > _MAX_SHARE] = 0.0
     worst = int(np.argmax(np.abs(pulls)))
+    if pulls[worst] == 0:
+        return None
     ends = np.concatenate(([-np.inf], edges, [np.inf]))
     return Region(
         low=float(ends[start[worst]]),
@@ -104,7 +111,7 @@ def compare_slices(
     design : Design
         Of the whole samples.
     slices : sequence of (label, rows of the reference, rows of the candidate)
-        Slices with fewer than 20 events on either side are left out.
+        Slices with fewer than 20 effective events on either side are left out.
     n_permutations : int
         Null draws per slice.
     rng : numpy.random.Generator
@@ -113,19 +120,32 @@ def compare_slices(
     Returns
     -------
     tuple of Slice
-        p-values are corrected for the columns (Westfall and Young) and the slices (Bonferroni).
+        p-values are corrected for all columns and slices together (Westfall and Young).
     """
-    kept = [s for s in slices if min(len(s[1]), len(s[2])) >= _MIN_IN_SLICE]
-    found = []
-    for label, ours, theirs in kept:
+    kept = [
+        s for s in slices
+        if _is_filled(design.a[s[1]]) and _is_filled(design.b[s[2]])
+    ]  # fmt: skip
+    parts = []
+    for _, ours, theirs in kept:
         columns = [
             Column(q.reference[ours], q.candidate[theirs], 2 * np.pi if q.is_angle else None)
             for q in quantities
         ]
         part = design.restricted(ours, theirs)
-        tests, p = compare_columns(columns, part, n_permutations=n_permutations, rng=rng)
-        worst = min(range(len(tests)), key=lambda k: (tests[k].p_adjusted, -tests[k].shift))
-        n_looks = len(quantities) * len(kept)
+        parts.append(score_columns(columns, part, n_permutations=n_permutations, rng=rng))
+    if not parts:
+        return ()
+    adjusted = adjusted_p_values(np.concatenate([scores for _, scores in parts], axis=1))
+    found = []
+    for (label, ours, theirs), (tests, _), p in zip(
+        kept, parts, np.split(adjusted, len(parts)), strict=True
+    ):
+        worst = min(range(len(tests)), key=lambda k, p=p, tests=tests: (p[k], -tests[k].shift))  # type: ignore[misc]
+        proven = [
+            dataclasses.replace(t, p_adjusted=float(q)).proven(len(adjusted))
+            for t, q in zip(tests, p, strict=True)
+        ]
         found.append(
             Slice(
                 label=label,
@@ -134,8 +154,16 @@ def compare_slices(
                 shift=tests[worst].shift,
                 shift_lower=tests[worst].shift_lower,
                 shift_upper=tests[worst].shift_upper,
-                proven=max(t.proven(n_looks) for t in tests),
-                p_value=min(1.0, p * len(kept)),
+                proven=max(proven),
+                p_value=float(p.min()),
             )
         )
     return tuple(found)
+
+
+def _is_filled(weights: np.ndarray) -> bool:
+    return (
+        len(weights) >= _MIN_IN_SLICE
+        and weights.sum() > 0
+        and effective_size(weights) >= _MIN_IN_SLICE
+    )

@@ -159,7 +159,8 @@ def _of_packs(
 def _without_twins(quantities: Sequence[Quantity], fields: Sequence[str]) -> list[Quantity]:
     """Leave out what is derived and equals another column: a sum of jets that is a field too."""
     kept = [q for q in quantities if q.name in fields]
-    for quantity in quantities:
+    # how many there are says more than a sum that happens to be as large
+    for quantity in sorted(quantities, key=lambda q: not q.name.startswith("number of ")):
         if quantity.name not in fields and not any(_is_same(quantity, q) for q in kept):
             kept.append(quantity)
     return [q for q in quantities if any(q is k for k in kept)]

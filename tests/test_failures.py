@@ -64,7 +64,7 @@ def test_the_classifier_gives_weights_a_curve_and_a_bound():
     ours, theirs = found.roc
     area = np.trapezoid(theirs, ours)
     assert area == pytest.approx(found.auc.value, abs=0.01)
-    assert found.auc.value == pytest.approx(0.760, abs=0.02)  # Phi(1 / sqrt 2)
+    assert found.auc.value == pytest.approx(0.760, abs=0.03)  # Phi(1 / sqrt 2)
     true_js = 0.1587  # bits, by quadrature
     assert 0.08 < found.js.value < true_js + 3 * found.js.std_error
 

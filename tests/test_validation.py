@@ -524,3 +524,59 @@ def test_the_verdict_never_says_identical():
     assert "identical" not in str(report)
     assert report.outcome == "pass"
     assert "100 against 50 events" in report.verdict
+
+
+# coincidences, precision, thin slices: what looked like a difference and is none
+
+
+def test_rounded_events_that_coincide_by_chance_are_no_leak():
+    rng = np.random.default_rng(0)
+    a, b = (
+        pg.Events.from_dict({"x": np.round(rng.normal(size=800), 2),
+                             "y": np.round(rng.normal(size=800), 2)})
+        for _ in range(2)
+    )  # fmt: skip
+    assert quick(a, b).n_leaked == 0
+    mixed = pg.concatenate((a[:60], b[60:]))
+    assert quick(a, mixed).n_leaked >= 60
+
+
+def test_the_same_file_of_few_values_is_a_leak_too():
+    rng = np.random.default_rng(0)
+    events = pg.Events.from_dict({"njet": rng.integers(0, 5, 600), "nb": rng.integers(0, 3, 600)})
+    assert quick(events, events).outcome == "fail"
+    assert quick(events[:300], events[300:]).n_leaked == 0
+
+
+def test_precision_is_no_difference():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 10, (2, 1000)) / 10
+    report = quick(pg.Events.from_dict({"x": x}), pg.Events.from_dict({"x": y.astype(np.float32)}))
+    assert not report.difference_seen
+
+
+def test_a_condition_with_hardly_any_candidate_events_is_told():
+    rng = np.random.default_rng(0)
+    samples = [
+        pg.Events.from_dict({"x": rng.normal(size=600), "c": np.repeat([0.0, 1.0], n)})
+        for n in ((300, 300), (597, 3))
+    ]
+    given = [e.replace_schema(e.schema.with_roles(conditions=["c"])) for e in samples]
+    report = quick(*given)
+    assert "hardly any events in 1 of 2 slices of c" in " ".join(report.notes)
+    assert next(row for row in report.table if row.name == "x").p_value > 0.01
+
+
+def test_many_thin_slices_prove_nothing_of_equal_laws():
+    c = np.repeat(np.arange(10.0), 25)
+    outcomes = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        columns = {f"x{k}": rng.normal(size=(2, 250)) for k in range(5)}
+        given = [
+            pg.Events.from_dict({"c": c, **{k: v[side] for k, v in columns.items()}})
+            for side in range(2)
+        ]
+        given = [e.replace_schema(e.schema.with_roles(conditions=["c"])) for e in given]
+        outcomes.append(quick(*given).outcome)
+    assert "fail" not in outcomes

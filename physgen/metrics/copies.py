@@ -172,8 +172,8 @@ def memorization(
     >>> fresh[:40] = train[:40]
     >>> found = memorization(fresh, train, test, rng=0)
     >>> print(found)  # doctest: +NORMALIZE_WHITESPACE
-    40 candidate events equal a training event (0 expected, p < 0.0001) and 3.20% nearly do
-    (1.00% expected, p < 0.0001).
+    40 candidate events equal a training event (0 expected, p < 0.0001); 3.20% of the candidate
+    events nearly equal a training event (1.00% expected, p < 0.0001)
     >>> found.exact_rows.tolist() == list(range(40))
     True
     """

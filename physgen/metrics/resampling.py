@@ -297,19 +297,25 @@ class _Side:
         return len(self.weights) if self.blocks is None else int(self.blocks.max()) + 1
 
     @cached_property
-    def _inflation(self) -> float:
-        """What multipliers about a mean that is estimated lose in variance."""
+    def _inflation(self) -> np.ndarray:
+        """What multipliers about a mean that is estimated lose in variance, per event."""
+        if self.slices is not None and self.blocks is None:
+            content = np.bincount(self.slices, self.weights)
+            square = np.bincount(self.slices, self.weights**2)
+            share = np.divide(square, content**2, out=np.zeros_like(square), where=content > 0)
+            return np.asarray(1 / np.maximum(1 - share, 0.5)[self.slices])
         content = self.weights
         if self.blocks is not None:
             content = np.bincount(self.blocks, content)
-        return 1 / max(1 - float(np.square(content).sum()), 0.5)
+        lost = max(1 - float(np.square(content).sum()), 0.5)
+        return np.full(len(self.weights), 1 / lost)
 
     def multiplied(self, n_draws: int, rng: np.random.Generator) -> np.ndarray:
         """Draws of the noise of the empirical measure, shape (n_draws, n_events)."""
         signs = rng.integers(0, 2, (n_draws, self.n_blocks)) * 2.0 - 1.0
         if self.blocks is not None:
             signs = signs[:, self.blocks]
-        return float(np.sqrt(self._inflation)) * self._centered(signs)
+        return np.asarray(np.sqrt(self._inflation) * self._centered(signs))
 
     def halved(self, n_draws: int, rng: np.random.Generator) -> np.ndarray:
         """D between random halves, shape (n_draws, n_events)."""
@@ -332,10 +338,10 @@ class _Side:
 
     def variance(self, f: np.ndarray) -> float:
         """Variance of the weighted mean of f."""
-        terms = self._centered(f[None])[0]
+        terms = np.sqrt(self._inflation) * self._centered(f[None])[0]
         if self.blocks is not None:
             terms = np.bincount(self.blocks, terms)
-        return self._inflation * float(np.square(terms).sum())
+        return float(np.square(terms).sum())
 
 
 def p_values(statistics: np.ndarray) -> np.ndarray:
