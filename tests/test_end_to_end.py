@@ -68,7 +68,7 @@ def test_showers(data_dir, tmp_path):
     assert same(found, fake)
     energies = found["showers"]
     assert energies[energies > 0].min() >= train["showers"][train["showers"] > 0].min()
-    assert "showers sum [MeV]" in str(pg.compare(test, found, rng=0))
+    assert "total energy [MeV]" in str(pg.compare(test, found, rng=0))
 
 
 @pytest.mark.parametrize("family", [SMALL, pg.GAN(), pg.VAE(), pg.RBM(), pg.EBM()])

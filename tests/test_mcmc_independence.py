@@ -187,7 +187,7 @@ def test_an_rbm_proposes_by_its_own_moves():
     law = torch.softmax(-lattice(states).double(), 0)
     optimizer = rbm.players()["rbm"]
     none = torch.empty(512, 0)
-    for _ in range(100):
+    for _ in range(200):
         batch = states[torch.multinomial(law, 512, replacement=True, generator=generator)]
         loss = rbm.loss(batch, none, player="rbm", rng=GeneratorRandom(generator)).mean()
         optimizer.zero_grad()

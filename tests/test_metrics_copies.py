@@ -133,7 +133,7 @@ def test_near_copies_are_found(split):
     assert found.p_value < 1e-6
     assert np.isin(np.arange(100), found.near_rows[:120]).mean() > 0.95
     assert found.near.value == pytest.approx(0.02, abs=4 * found.near.std_error)
-    assert str(found).startswith("0 candidate events equal")
+    assert "of the candidate events nearly equal a training event" in str(found)
 
 
 def test_truth_is_no_copy(split):
