@@ -62,7 +62,8 @@ def test_halves_of_all_of_zmumu_pass(zmumu):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["jets_gluon.h5", "jets_top.h5"])
 def test_halves_of_jets_pass(request, name):
-    passes(*halves(shared(request, name)))
+    # 10,000 a side exclude 0.11 sigma
+    passes(*halves(shared(request, name)), tolerance=0.13)
 
 
 @pytest.mark.slow

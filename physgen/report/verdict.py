@@ -212,7 +212,7 @@ def _shift_words(shift: float, upper: float) -> str:
 def _needed_words(needed: float) -> str:
     if not math.isfinite(needed) or needed > 1_000_000:
         return "more than a million events"
-    return f"about {float(f'{needed:.1g}'):,.0f} events"
+    return f"about {float(f'{needed:.2g}'):,.0f} events"
 
 
 def _sizes(report: Report) -> str:
