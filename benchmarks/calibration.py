@@ -429,7 +429,7 @@ def _sizes_table(rows: list[dict]) -> str:
     low, high = band(most)
     told = (
         f"998 of 1000 right tests lie between {low:.1%} and {high:.1%} with {most:,} repetitions, "
-        f"and below {band(100)[1]:.0%} with 100. Chains and the classifier have fewer; the results "
+        f"below {band(100)[1]:.0%} with 100. Chains and the classifier have fewer; the results "
         "file says how many."
     )
     if control:
