@@ -242,7 +242,8 @@ def _column_test(
         w1=Estimate(float(drawn[0, 2]), w1_error, float(floor_w1), float(p_w1)),
         ks_noise=noise,
         shift=_lower(js, ks, noise, 0.0),
-        shift_lower=_lower(js, ks, noise, ONE_SIDED) if seen else 0.0,
+        # the larger of two limits: each may be wrong half as often
+        shift_lower=_lower(js, ks, noise, NormalDist().inv_cdf(1 - _LEVEL / 2)) if seen else 0.0,
         shift_upper=_upper(js, ks, drawn[1:, 0], design),
         bias=smooth_bias(x.pooled[:n], x.pooled[n:], design),
         p_adjusted=p_adjusted,
