@@ -41,6 +41,7 @@ docs: install
 bench: install
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/comparison.py
+	$(BIN)/python benchmarks/mmd.py
 	$(BIN)/python -m pip install --quiet -c constraints.txt zuko
 	$(BIN)/python benchmarks/zmumu.py
 	$(BIN)/python -m venv .venv/peers

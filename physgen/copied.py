@@ -26,6 +26,8 @@ def n_leaked(reference: Events, candidate: Events, fields: Sequence[str]) -> int
     """
     from scipy.stats import binom
 
+    if not fields:
+        return 0
     if reference.sha256() == candidate.sha256():
         return len(candidate)
     ours, theirs = row_keys(*_numbers([reference, candidate], fields))

@@ -259,14 +259,14 @@ def _joint_slices(
     counts = np.stack([np.bincount(k, minlength=n) for k in (ours, theirs)])
     names = ", ".join(s.name for s in slicings)
     x, y = counts / counts.sum(axis=1, keepdims=True)
-    if np.allclose(x, y, atol=1e-12):
-        return (ours, theirs), [f"events are exchanged within {n} slices of {names} only"]
-    if not _differ(counts):
-        return (None, None), []
     content = np.stack(
         [np.bincount(k, w, n) for k, w in zip((ours, theirs), weights, strict=True)]
     )
     wanted = counts[0] > 0
+    if np.allclose(x, y, atol=1e-12) and (content[:, wanted] > 0).all():
+        return (ours, theirs), [f"events are exchanged within {n} slices of {names} only"]
+    if not _differ(counts):
+        return (None, None), []
     empty = wanted & ((counts[1] < MIN_EVENTS) | (content <= 0).any(axis=0))
     if empty.any():
         note = (

@@ -18,8 +18,9 @@ from physgen.metrics.classifier import ClassifierTest, classifier_test
 from physgen.metrics.columns import Column, ColumnTest, compare_columns
 from physgen.metrics.copies import Memorization
 from physgen.metrics.correlation import compare_correlations
-from physgen.metrics.kernels import events_per_side, mmd
+from physgen.metrics.kernels import mmd
 from physgen.metrics.resampling import Design, is_unweighted
+from physgen.metrics.subsets import events_used
 from physgen.plotting import make_histogram
 from physgen.random import Rng, as_seed
 from physgen.report.findings import BIAS_TO_ERROR, Slice, Worth, overall_worth, worth_of
@@ -31,7 +32,6 @@ __all__ = ["compare"]
 
 _FEW_EFFECTIVE = 100  # below, multipliers of broad weights are far from their limit
 _MIN_MAX_EVENTS = 100
-_MAX_FAMILIES = 10  # of tests, for the number of permutations that can reach the level
 
 
 def compare(
@@ -135,7 +135,7 @@ def compare(
     require_enough(candidate, "candidate")
     if for_events is not None:
         tolerance = _tolerance_for(for_events)
-    _check_settings(tolerance, max_auc, alpha, n_permutations, max_events)
+    _check_settings(tolerance, max_auc, alpha, max_events)
     reference, candidate, chains = _without_chain_fields(reference, candidate, chains)
     reference, candidate = _same_precision(reference, candidate)
     quantities, notes = summarize(reference, candidate, fields=fields, observables=observables)
@@ -143,11 +143,12 @@ def compare(
     arrays = array_fields(reference, candidate, fields)
     # MMD costs most by far: no more draws than its p-value needs to reach the level
     n_families = 4 + 2 * len(arrays) + (len(slicings) > 0)
+    _check_permutations(n_permutations, n_families, alpha)
     n_for_mmd = min(n_permutations, int(1.2 * n_families / alpha))
     draws = _Draws(n_permutations, n_for_mmd, max_events, as_seed(rng))
     conditions = {s.name for s in slicings}
     of_conditions = [q for q in quantities if q.name in conditions]
-    own = [q for q in quantities if q not in of_conditions] or quantities
+    own = [q for q in quantities if q.name not in conditions] or quantities
     sliced = design.slices[0] is not None
     tested = own if sliced else quantities
     rows, worth, p_columns = _rows(tested, design, draws)
@@ -223,9 +224,7 @@ def _tolerance_for(n_events: float) -> float:
     return float(BIAS_TO_ERROR / np.sqrt(n_events))
 
 
-def _check_settings(
-    tolerance: float, max_auc: float, alpha: float, n_permutations: int, max_events: int
-) -> None:
+def _check_settings(tolerance: float, max_auc: float, alpha: float, max_events: int) -> None:
     if not tolerance > 0:
         raise ValueError(f"the tolerance is a shift in sigma above 0, got {tolerance}")
     if not 0.5 < max_auc <= 1:
@@ -234,10 +233,14 @@ def _check_settings(
         raise ValueError(f"alpha is a probability between 0 and 1, got {alpha}")
     if max_events < _MIN_MAX_EVENTS:
         raise ValueError(f"max_events is at least {_MIN_MAX_EVENTS}, got {max_events}")
-    if _MAX_FAMILIES / (n_permutations + 1) > alpha:
+
+
+def _check_permutations(n_permutations: int, n_families: int, alpha: float) -> None:
+    if n_families / (n_permutations + 1) >= alpha:
         raise ValueError(
-            f"with {n_permutations} permutations no p-value can fall below alpha = {alpha:g}; use "
-            f"n_permutations={int(np.ceil(_MAX_FAMILIES / alpha)) - 1} or more"
+            f"with {n_permutations} permutations no p-value of {n_families} families of tests can "
+            f"fall below alpha = {alpha:g}; use n_permutations={int(n_families / alpha) + 1} or "
+            "more"
         )
 
 
@@ -402,7 +405,7 @@ def _features(quantities: Sequence[Quantity]) -> tuple[list[str], np.ndarray, np
 
 def _notes(quantities: Sequence[Quantity], design: Design, max_events: int) -> Iterator[str]:
     n_events = (len(design.a), len(design.b))
-    used = events_per_side(design.a, design.b, max_events)
+    used = max(events_used(design, max_events))
     if max(n_events) > used:
         yield f"MMD uses {used:,} events per side, drawn at random where there are more"
     if max(n_events) > max_events:
@@ -426,14 +429,17 @@ def _notes(quantities: Sequence[Quantity], design: Design, max_events: int) -> I
 
 
 def _compared_fields(*samples: Events, fields: Sequence[str] | None) -> list[str]:
-    """Fields that all samples have, without weights."""
+    """Fields that all samples have and a model makes: no weights, no conditions.
+
+    Samples made at the same conditions share those without being copies.
+    """
     first, *others = samples
     return [
         f.name
         for f in first.schema
-        if f.role != "weight"
-        and (fields is None or f.name in fields)
-        and all(f.name in e.schema for e in others)
+        if (fields is None or f.name in fields)
+        and f.role == "observable"
+        and all(f.name in e.schema and e.schema[f.name].role == "observable" for e in others)
     ]
 
 

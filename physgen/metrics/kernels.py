@@ -32,10 +32,10 @@ from physgen.metrics.discrepancies import Discrepancies, discrepancies
 from physgen.metrics.intervals import interval, std_errors
 from physgen.metrics.ladders import Kernel, as_kernel
 from physgen.metrics.resampling import Design, Pair, as_design, p_values, studentized
-from physgen.metrics.subsets import events_per_side, select_events
+from physgen.metrics.subsets import select_events
 from physgen.random import Rng, as_seed
 
-__all__ = ["MMDTest", "as_tables", "events_per_side", "mmd", "mmd_test"]
+__all__ = ["MMDTest", "as_tables", "mmd", "mmd_test"]
 
 
 @dataclass(frozen=True)

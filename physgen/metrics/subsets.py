@@ -12,7 +12,6 @@ from physgen.metrics.resampling import Design, is_unweighted
 
 __all__ = [
     "Subset",
-    "events_per_side",
     "events_used",
     "half_columns",
     "null_columns",
@@ -68,11 +67,6 @@ def events_used(design: Design, max_events: int) -> tuple[int, int]:
     if design.is_exact:
         return (min(n, m, max_events),) * 2
     return min(n, max_events // 2), min(m, max_events // 2)
-
-
-def events_per_side(a: np.ndarray, b: np.ndarray, max_events: int) -> int:
-    """Most events of a sample that are used, from weights of independent events."""
-    return max(events_used(Design(a, b), max_events))
 
 
 def select_events(

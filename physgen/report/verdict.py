@@ -29,12 +29,15 @@ class Limit:
         Measured, and its 95 % upper limit.
     proven : float
         What it exceeds with 95 % confidence, corrected for all measures of the report.
+    row : Row or None
+        The observable, if it is one.
     """
 
     words: str
     value: float
     proven: float
     upper: float
+    row: Row | None = None
 
 
 def decide(report: Report) -> tuple[str, str]:
@@ -49,10 +52,10 @@ def decide(report: Report) -> tuple[str, str]:
     measures = limits(report)
     beyond = [m for m in measures if m.proven > 1]
     if report.copied:
-        besides = f"; besides, {_worst(report, beyond)}" if beyond and not report.n_leaked else ""
+        besides = f"; besides, {_worst(beyond)}" if beyond and not report.n_leaked else ""
         return "fail", f"FAIL: {report.copied}{besides}."
     if beyond:
-        return "fail", f"FAIL: {_worst(report, beyond)} ({_seen(report)})."
+        return "fail", f"FAIL: {_worst(beyond)} ({_seen(report)})."
     within = max(m.upper for m in measures) <= 1
     if not report.difference_seen:
         return _passed(report) if within else _too_few(report, measures)
@@ -83,6 +86,7 @@ def _of_row(row: Row, tolerance: float) -> Limit:
         row.shift / tolerance,
         row.shift_proven / tolerance,
         row.shift_upper / tolerance,
+        row,
     )
 
 
@@ -90,8 +94,9 @@ def _of_pairs(report: Report, tolerance: float) -> Iterator[Limit]:
     pairs = report.correlations
     if pairs:
         words = f"correlation of {pairs.worst}"
-        sizes = (pairs.size, pairs.proven, pairs.upper)
-        yield Limit(words, *(size / tolerance for size in sizes))
+        yield Limit(
+            words, pairs.size / tolerance, pairs.proven / tolerance, pairs.upper / tolerance
+        )
 
 
 def _of_classifiers(report: Report) -> Iterator[Limit]:
@@ -156,12 +161,11 @@ def _undecided(report: Report, measures: list[Limit]) -> tuple[str, str]:
     )
 
 
-def _worst(report: Report, beyond: list[Limit]) -> str:
+def _worst(beyond: list[Limit]) -> str:
     """The largest difference, where it is, and how many more are beyond the tolerance."""
-    rows = {m.words: row for m, row in zip(limits(report), report.table, strict=False)}
     # what a column shows is told first: it is the easiest to look for
-    first = max(beyond, key=lambda m: (m.words in rows, m.proven))
-    row = rows.get(first.words)
+    first = max(beyond, key=lambda m: (m.row is not None, m.proven))
+    row = first.row
     parts = [f"worst {first.words}" if row else first.words]
     if row and row.region:
         parts.append(row.region.words(row.unit))
