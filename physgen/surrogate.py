@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from physgen import blocks, densities, fitting, storage
+from physgen.checks import whole_number
 from physgen.conditions import TrainedConditions, in_words, range_of
 from physgen.estimates import Estimate
 from physgen.events import Events, require_events
@@ -27,7 +28,6 @@ from physgen.models.base import (
     HasLogZ,
     ModelSettings,
 )
-from physgen.models.checks import whole_number
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom, Rng, as_generator, as_seed
 from physgen.schema import Schema

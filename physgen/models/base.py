@@ -6,7 +6,6 @@ A model knows no files, names or units. It is given ``x`` of shape (n_events, n_
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from physgen.random import Random
+from physgen.tensor_spec import TensorSpec
 
 __all__ = [
     "CompletesEvents",
@@ -26,49 +26,6 @@ __all__ = [
     "ModelSettings",
     "TensorSpec",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TensorSpec:
-    """What the preprocessed tensors look like; settings build a model from it.
-
-    Parameters
-    ----------
-    n_features : int
-        Width of ``x``.
-    n_conditions : int, default 0
-        Width of ``condition``.
-    binary : tuple of bool, optional
-        For each feature whether it takes only the values -1 and +1 (spins, charges, one-hot
-        entries); the others are real with mean about 0 and variance about 1.
-    one_hot : tuple of (int, int), optional
-        First feature and number of values of each categorical unit: binary features of which
-        exactly one is +1 (the Potts spins of a lattice, one after the other).
-    shape : tuple of int, optional
-        Shape of an event where all features together are one array, such as (16, 16) for the
-        spins of a lattice; empty otherwise.
-    """
-
-    n_features: int
-    n_conditions: int = 0
-    binary: tuple[bool, ...] = ()
-    one_hot: tuple[tuple[int, int], ...] = ()
-    shape: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.binary:
-            object.__setattr__(self, "binary", (False,) * self.n_features)
-        if len(self.binary) != self.n_features:
-            raise ValueError(
-                f"binary has {len(self.binary)} entries for {self.n_features} features"
-            )
-        if self.shape and math.prod(self.shape) != self.n_features:
-            raise ValueError(f"an array of shape {self.shape} has not {self.n_features} features")
-
-    @property
-    def n_binary(self) -> int:
-        """Number of features with the values -1 and +1."""
-        return sum(self.binary)
 
 
 class GenerativeModel(nn.Module, ABC):

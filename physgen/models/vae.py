@@ -38,8 +38,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from physgen.checks import require_non_negative, require_positive
 from physgen.models.base import GenerativeModel, TensorSpec
-from physgen.models.checks import refuse_one_hot, require_non_negative, require_positive
+from physgen.models.checks import refuse_one_hot
 from physgen.models.prior import AutoregressiveMixture
 from physgen.networks.mlp import MLP
 from physgen.random import Random

@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MLP", "ResidualMLP"]
+from physgen.checks import require_positive
+from physgen.tensor_spec import TensorSpec
+
+__all__ = ["MLP", "Perceptron", "ResidualMLP"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perceptron:
+    """A residual perceptron of all features, whatever their shape.
+
+    Parameters
+    ----------
+    n_hidden : int, default 256
+        Width of the hidden layers.
+    n_blocks : int, default 3
+        Number of residual blocks.
+    """
+
+    n_hidden: int = 256
+    n_blocks: int = 3
+
+    def __post_init__(self) -> None:
+        require_positive(self, "n_hidden", "n_blocks")
+
+    def build(self, spec: TensorSpec, n_context: int) -> ResidualMLP:
+        """Network of x (n, n_features), context (n, n_context) and condition."""
+        n = spec.n_features
+        return ResidualMLP(n, n, n_context, n_hidden=self.n_hidden, n_blocks=self.n_blocks)
 
 
 class MLP(nn.Sequential):
@@ -69,7 +97,7 @@ class ResidualMLP(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, condition: Tensor | None = None) -> Tensor:
         """Map x (n, n_in) with context (n, n_context) to (n, n_out)."""
         h = self.first(x)
         for block in self.blocks:

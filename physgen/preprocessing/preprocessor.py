@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from physgen.events import Events
-from physgen.models.base import TensorSpec
+from physgen.preprocessing import stages
 from physgen.preprocessing.choice import bounds, choose_transform
 from physgen.preprocessing.cloud import (
     Cloud,
@@ -24,11 +23,11 @@ from physgen.preprocessing.cloud import (
 )
 from physgen.random import Random
 from physgen.schema import Field, Schema, SchemaError, no_such_field
+from physgen.tensor_spec import TensorSpec
 from physgen.transforms import (
     Array,
     Below,
     Columns,
-    OneHot,
     Transform,
     transform_from_dict,
     transform_to_dict,
@@ -89,23 +88,17 @@ class Preprocessor:
 
     @property
     def spec(self) -> TensorSpec:
-        """Widths of the tensors and which features are binary."""
-        parts: Iterable[Transform | Cloud] = (
+        """What the tensors look like: widths, kinds, and the stages in which they are made."""
+        parts: tuple[Transform | Cloud, ...] = (
             *(self.transforms[n] for n in self._generated),
             *self.clouds.values(),
         )
-        binary = tuple(flag for part in parts for flag in part.binary)
-        if not binary:
+        if not any(part.binary for part in parts):
             raise SchemaError(
                 "nothing to generate: every observable is constant or there is none; check fields="
             )
-        n_conditions = sum(len(self.transforms[n].binary) for n in self._conditions)
-        return TensorSpec(
-            n_features=len(binary),
-            n_conditions=n_conditions,
-            binary=binary,
-            one_hot=self._one_hot(),
-            shape=self._array_shape(len(binary)),
+        return stages.spec_of(
+            self.schema, self.transforms, self._conditions, self._generated, self.clouds
         )
 
     def features_of(self, name: str) -> slice:
@@ -117,24 +110,6 @@ class Preprocessor:
                 return slice(start, stop)
             start = stop
         raise SchemaError(no_such_field(name, self._generated, "the generated columns"))
-
-    def _one_hot(self) -> tuple[tuple[int, int], ...]:
-        """First feature and number of values of each categorical unit."""
-        units: list[tuple[int, int]] = []
-        for name in self._generated:
-            transform = self.transforms[name]
-            if isinstance(transform, OneHot):
-                first, q = self.features_of(name).start, len(transform.values)
-                units += [(first + q * i, q) for i in range(transform.n_units)]
-        return tuple(units)
-
-    def _array_shape(self, n_features: int) -> tuple[int, ...]:
-        """Shape of the one array column that all features stand for, or nothing."""
-        arrays = [n for n in self._generated if len(self.transforms[n].binary)]
-        if self.clouds or len(arrays) != 1 or arrays[0] not in self.schema:
-            return ()
-        shape = self.schema[arrays[0]].shape
-        return shape if math.prod(shape) == n_features else ()
 
     def forward(self, events: Events, *, rng: Random) -> tuple[Tensor, Tensor]:
         """Tensors of events.
@@ -272,14 +247,15 @@ def _with_counters(schema: Schema, columns: Columns) -> Schema:
 def _decoding_order(
     schema: Schema, columns: Columns, overrides: Mapping[str, Transform]
 ) -> list[str]:
-    """Conditions, then discrete columns, then the rest, what bounds another one before it.
+    """Conditions, discrete columns, then the rest, what bounds another one before it, arrays.
 
     What an override needs comes first, too.
     """
 
     def rank(f: Field) -> int:
-        discrete = not f.shape and len(np.unique(columns[f.name][:10_000])) <= 50
-        return 0 if f.role == "condition" else 1 if discrete else 2
+        if f.role == "condition" or f.shape:
+            return 0 if f.role == "condition" else 3
+        return 1 if len(np.unique(columns[f.name][:10_000])) <= 50 else 2
 
     order = [f.name for f in sorted(schema, key=rank)]
     for name in list(order):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from physgen.checks import require_positive
 from physgen.models.base import TensorSpec
-from physgen.models.checks import require_positive
 from physgen.networks.conv import PeriodicConv
 from physgen.networks.mlp import MLP
 

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from physgen import mcmc
+from physgen.checks import require_positive, whole_number
 from physgen.models.base import GenerativeModel, LogPartition, TensorSpec
-from physgen.models.checks import refuse_one_hot, require_positive, whole_number
+from physgen.models.checks import refuse_one_hot
 from physgen.models.ebm.diagnosis import diagnosis
 from physgen.models.ebm.energies import ConvEnergy, MLPEnergy
 from physgen.models.ebm.kernels import (

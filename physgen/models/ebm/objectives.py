@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from physgen import mcmc
+from physgen.checks import require_non_negative, require_positive
 from physgen.models.base import TensorSpec
-from physgen.models.checks import require_non_negative, require_positive
 from physgen.models.persistent import PersistentChains
 from physgen.random import Random
 

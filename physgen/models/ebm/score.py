@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from physgen import mcmc
+from physgen.checks import require_positive
 from physgen.models.base import TensorSpec
-from physgen.models.checks import require_positive
 from physgen.models.ebm.kernels import exact, stretched
 from physgen.models.ebm.objectives import EnergyModel
 from physgen.random import Random

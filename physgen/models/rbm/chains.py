@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from physgen import mcmc
+from physgen.checks import require_non_negative, require_positive
 from physgen.mcmc.copies import Copies
-from physgen.models.checks import require_non_negative, require_positive
 from physgen.random import Random
 
 if TYPE_CHECKING:

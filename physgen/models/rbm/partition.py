@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from physgen import mcmc
+from physgen.checks import whole_number
 from physgen.models.base import LogPartition
-from physgen.models.checks import whole_number
 from physgen.models.rbm.parameters import Parameters
 from physgen.models.rbm.sampling import spaced
 from physgen.random import PhiloxRandom, Rng, as_seed

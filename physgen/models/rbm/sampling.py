@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from physgen.checks import whole_number
 from physgen.mcmc.copies import Copies
-from physgen.models.checks import whole_number
 from physgen.models.rbm.trajectory import Trajectory
 from physgen.random import PhiloxRandom, Random
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
+from physgen.checks import require_non_negative, require_positive
 from physgen.models.base import TensorSpec
-from physgen.models.checks import require_non_negative, require_positive
 from physgen.models.rbm.chains import CD, PCD, FastPCD, TemperedPCD
 from physgen.models.rbm.layers import Binary
 
