@@ -98,3 +98,31 @@ class TensorSpec:
     def n_binary(self) -> int:
         """Number of features with the values -1 and +1."""
         return sum(self.binary)
+
+    def mask(self, condition: Tensor) -> Tensor | None:
+        """1 for the features of the rows that an event has, 0 for the padding behind them.
+
+        Noise and losses belong to the former only: a model multiplies both with it.
+
+        Parameters
+        ----------
+        condition : Tensor of shape (n_events, n_conditions)
+
+        Returns
+        -------
+        Tensor of shape (n_events, n_features), in the type of ``condition``, or None
+            None where the features are no set of rows, and so all of them are always there.
+
+        Examples
+        --------
+        >>> spec = TensorSpec(n_features=6, n_conditions=1, shape=(3, 2), rows=Rows(0, 1.0, 1.0))
+        >>> spec.mask(torch.tensor([[-1.0], [1.0]]))
+        tensor([[0., 0., 0., 0., 0., 0.],
+                [1., 1., 1., 1., 0., 0.]])
+        """
+        if self.rows is None:
+            return None
+        n_max, width = self.shape[0], self.n_features // self.shape[0]
+        row = torch.arange(n_max, device=condition.device)
+        present = row < self.rows.count(condition)[:, None]
+        return present.repeat_interleave(width, dim=1).to(condition.dtype)
