@@ -38,6 +38,7 @@ from physgen.shell_options import (
     pack_names,
     split_names,
 )
+from physgen.shell_refine import refine
 from physgen.shell_settings import SHELL_SETTINGS, library_settings
 from physgen.simulators import SIMULATORS
 
@@ -347,6 +348,7 @@ def info(path: Path, *, tree: str | None = None) -> None:
         print(pg.describe(path, tree=tree))
 
 
+app.command(refine)
 simulate = App(name="simulate", help="Generate events with a simulator.")
 app.command(simulate)
 
