@@ -20,17 +20,24 @@ class Rows:
     feature : int
         Which column of ``condition`` tells it.
     shift, scale : float
-        The number is ``shift + scale * condition[:, feature]``, rounded.
+        The number is ``shift + scale * condition[:, feature]``, rounded; with a scale of 0 there
+        need be no such column.
+    n_max : int, optional
+        Largest number of rows, where the condition counts on beyond them.
     """
 
     feature: int
     shift: float
     scale: float
+    n_max: int | None = None
 
     def count(self, condition: Tensor) -> Tensor:
         """Number of rows of each event, of shape (n_events,), int64; 0 or more."""
-        number = self.shift + self.scale * condition[:, self.feature]
-        return number.round().clamp_min(0).to(torch.int64)
+        if self.scale == 0:
+            number = condition.new_full((len(condition),), self.shift)
+        else:
+            number = self.shift + self.scale * condition[:, self.feature]
+        return number.round().clamp(0, self.n_max).to(torch.int64)
 
 
 @dataclass(frozen=True, kw_only=True)

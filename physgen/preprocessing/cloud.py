@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,15 @@ from physgen.random import Random
 from physgen.schema import Field, Schema, SchemaError
 from physgen.transforms import Array, Columns, Constant, Transform
 
-__all__ = ["Cloud", "cast", "check_needs", "counter_name", "double", "fit_cloud", "twin"]
+__all__ = [
+    "Cloud",
+    "cast",
+    "check_needs",
+    "counter_name",
+    "counter_of",
+    "double",
+    "fit_cloud",
+]
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Cloud:
         Its name.
     counter : str
         Name under which its multiplicity is decoded before: a column of the file that always
-        equals it, or an internal one.
+        tells it, or an internal one.
     fields : tuple of Field
         The jagged fields.
     transforms : tuple of Transform
@@ -39,6 +47,9 @@ class Cloud:
         Rows; the largest multiplicity seen.
     descending : str, default ""
         Field by which every event was ordered, largest first.
+    truncated : bool, default False
+        Whether the counter goes on where the rows end: the file keeps the first ``n_max``
+        entries of an event that has more (the 30 hardest of all particles of a jet).
     """
 
     collection: str
@@ -47,6 +58,7 @@ class Cloud:
     transforms: tuple[Transform, ...] = ()
     n_max: int = 0
     descending: str = ""
+    truncated: bool = False
 
     @property
     def binary(self) -> tuple[bool, ...]:
@@ -66,12 +78,8 @@ class Cloud:
         """Features of shape (n_events, n_max * n_features of one entry)."""
         import awkward as ak
 
-        counts = others[self.counter].astype(np.int64)
-        if len(counts) and counts.max() > self.n_max:
-            raise SchemaError(
-                f"{self.collection} has up to {counts.max()} entries per event, but the "
-                f"preprocessor was fitted with at most {self.n_max}"
-            )
+        counts = others[counter_name(self.collection)]
+        self._check_lengths(counts, others)
         mask = np.arange(self.n_max) < counts[:, None]
         rows = np.zeros((len(events), self.n_max, self._width))
         entry_rng = _EntryRandom(rng, mask)
@@ -90,7 +98,7 @@ class Cloud:
         """Jagged columns with as many entries as the counter says."""
         import awkward as ak
 
-        counts = others[self.counter].astype(np.int64)
+        counts = self._wanted(others)
         if len(counts) and (counts.min() < 0 or counts.max() > self.n_max):
             # a given number outside those seen: fewer entries than it says would contradict it
             raise SchemaError(
@@ -110,6 +118,26 @@ class Cloud:
             return columns
         order = ak.argsort(columns[self.descending], axis=1, ascending=False, stable=True)
         return {name: column[order] for name, column in columns.items()}
+
+    def _wanted(self, others: Columns) -> Array:
+        """Entries that the counter asks for; what a file cuts off is not asked for."""
+        counts = np.rint(others[self.counter]).astype(np.int64)
+        return np.minimum(counts, self.n_max) if self.truncated else counts
+
+    def _check_lengths(self, counts: Array, others: Columns) -> None:
+        if len(counts) and counts.max() > self.n_max:
+            raise SchemaError(
+                f"{self.collection} has up to {counts.max()} entries per event, as in event "
+                f"{int(counts.argmax())}, but the preprocessor was fitted with at most "
+                f"{self.n_max}; cut them, or fit to events as long as these"
+            )
+        wrong = np.flatnonzero(self._wanted(others) != counts)
+        if len(wrong):
+            i = int(wrong[0])
+            raise SchemaError(
+                f"{self.counter} is {others[self.counter][i]:g} in event {i}, which has "
+                f"{counts[i]} entries of {self.collection}: in training it told their number"
+            )
 
 
 class _EntryRandom:
@@ -152,13 +180,23 @@ def counter_name(collection: str) -> str:
     return f"n({collection})"
 
 
-def twin(counter: str, flat: tuple[Field, ...], columns: Columns) -> str:
-    """Name of a column of the file that always equals the counter, or nothing."""
-    for f in flat:
-        integer = np.dtype(f.dtype).kind in "iu" and not f.shape
-        if integer and np.array_equal(columns[f.name], columns[counter]):
-            return f.name
-    return ""
+def counter_of(collection: str, flat: Iterable[Field], columns: Columns) -> str:
+    """Name of the column that tells the multiplicity of a collection.
+
+    That is a column of whole numbers of the file that equals the multiplicity in every event;
+    else one that equals it where the event is not as long as the longest (a file that keeps the
+    30 hardest particles and says how many there were); else an internal one.
+    """
+    counts = columns[counter_name(collection)]
+    longest, cut = counts.max(initial=0), ""
+    for name in (f.name for f in flat if not f.shape and np.dtype(f.dtype).kind in "iuf"):
+        values = columns[name]
+        if np.array_equal(values, counts):
+            return name
+        whole = np.array_equal(values, np.rint(values))
+        if whole and len(np.unique(counts)) > 1:
+            cut = cut or (name if np.array_equal(np.minimum(values, longest), counts) else "")
+    return cut or counter_name(collection)
 
 
 def check_needs(name: str, transform: Transform, done: Columns) -> None:
@@ -178,14 +216,13 @@ def fit_cloud(
     columns: Columns,
     schema: Schema,
     overrides: Mapping[str, Transform],
+    counter: str,
 ) -> Cloud:
     """Choose and fit the transforms of a collection; ``columns`` are those decoded before."""
     import awkward as ak
 
-    counter = counter_name(collection)
     counts = events.multiplicity(members[0])
-    if counter not in columns:
-        counter = twin(counter, schema.fields, {**columns, counter: counts})
+    n_max = int(counts.max(initial=0))
     transforms = []
     flat = {n: np.repeat(c, counts) for n, c in columns.items() if c.ndim == 1}
     angles = {n: flat[n] for n in flat if is_real(schema[n]) and angle_of(schema[n], columns[n])}
@@ -204,8 +241,9 @@ def fit_cloud(
         counter,
         tuple(events.schema[n] for n in members),
         tuple(transforms),
-        int(counts.max(initial=0)),
+        n_max,
         _ordered_by(events, members),
+        bool(columns[counter].max(initial=0) > n_max),
     )
 
 

@@ -17,9 +17,9 @@ from physgen.preprocessing.cloud import (
     cast,
     check_needs,
     counter_name,
+    counter_of,
     double,
     fit_cloud,
-    twin,
 )
 from physgen.random import Random
 from physgen.schema import Field, Schema, SchemaError, no_such_field
@@ -28,6 +28,7 @@ from physgen.transforms import (
     Array,
     Below,
     Columns,
+    Count,
     Transform,
     transform_from_dict,
     transform_to_dict,
@@ -70,7 +71,12 @@ class Preprocessor:
             if name not in events.schema:
                 raise SchemaError(no_such_field(name, events.schema.names))
         columns = _flat_columns(events)
-        schema = _with_counters(events.schema, columns)
+        counters = _counters(events.schema, columns)
+        schema = _with_counters(events.schema, counters)
+        for name in counters.values():
+            if len(np.unique(columns[name])) > 1:
+                # one number with its order, of which a network can tell how many rows there are
+                overrides.setdefault(name, Count())
         done: dict[str, Array] = {}
         transforms: dict[str, Transform] = {}
         for name in _decoding_order(schema, columns, overrides):
@@ -81,7 +87,7 @@ class Preprocessor:
             transforms[name] = chosen.fit(values, done)
             done[name] = values
         clouds = {
-            name: fit_cloud(name, members, events, done, schema, overrides)
+            name: fit_cloud(name, members, events, done, schema, overrides, counters[name])
             for name, members in events.schema.collections.items()
         }
         return cls(events.schema, transforms, clouds)
@@ -192,6 +198,7 @@ class Preprocessor:
                     "counter": cloud.counter,
                     "n_max": cloud.n_max,
                     "descending": cloud.descending,
+                    "truncated": cloud.truncated,
                     "transforms": [transform_to_dict(t) for t in cloud.transforms],
                 }
                 for name, cloud in self.clouds.items()
@@ -209,6 +216,7 @@ class Preprocessor:
                 tuple(transform_from_dict(t) for t in entry["transforms"]),
                 entry["n_max"],
                 entry["descending"],
+                entry.get("truncated", False),
             )
             for name, entry in stored["clouds"].items()
         }
@@ -233,15 +241,17 @@ def _flat_columns(events: Events) -> dict[str, Array]:
     return columns
 
 
-def _with_counters(schema: Schema, columns: Columns) -> Schema:
+def _counters(schema: Schema, columns: Columns) -> dict[str, str]:
+    """For each collection the column that tells its multiplicity."""
+    flat = [f for f in schema if not f.jagged and f.role != "weight"]
+    return {name: counter_of(name, flat, columns) for name in schema.collections}
+
+
+def _with_counters(schema: Schema, counters: Mapping[str, str]) -> Schema:
     """Schema of the flat columns, internal counters included, those not needed left out."""
     flat = tuple(f for f in schema if not f.jagged and f.role != "weight")
-    counters = tuple(
-        Field(counter_name(c), "int64")
-        for c in schema.collections
-        if not twin(counter_name(c), flat, columns)
-    )
-    return Schema((*flat, *counters))
+    internal = tuple(Field(c, "int64") for c in counters.values() if c not in schema)
+    return Schema((*flat, *internal))
 
 
 def _decoding_order(
