@@ -16,6 +16,7 @@ from physgen.surrogate import Simulator, Surrogate
 from physgen.training import History, Progress, TrainingConfig, TrainingError
 
 if TYPE_CHECKING:
+    from physgen.exporting import export
     from physgen.validation import compare
 else:
 
@@ -25,6 +26,10 @@ else:
             from physgen.validation import compare
 
             return compare
+        if name == "export":
+            from physgen.exporting import export
+
+            return export
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -49,6 +54,7 @@ __all__ = [
     "compare",
     "concatenate",
     "describe",
+    "export",
     "iter_events",
     "observables",
     "read_events",

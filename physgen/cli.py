@@ -24,6 +24,7 @@ from physgen import storage
 from physgen.files import check_target
 from physgen.report.report import check_target as check_report
 from physgen.scoreboard import scoreboard as place_showers
+from physgen.shell_export import export
 from physgen.shell_ising import ising
 from physgen.shell_options import (
     Count,
@@ -349,6 +350,7 @@ def info(path: Path, *, tree: str | None = None) -> None:
 
 
 app.command(refine)
+app.command(export)
 simulate = App(name="simulate", help="Generate events with a simulator.")
 app.command(simulate)
 

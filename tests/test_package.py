@@ -42,6 +42,7 @@ def test_public_names():
         "compare",
         "concatenate",
         "describe",
+        "export",
         "iter_events",
         "observables",
         "read_events",

@@ -32,8 +32,9 @@ def decode_columns(
     -------
     dict of str to Tensor
         What is generated, in the types of the fields. A jagged field comes as rows of
-        ``n_max`` entries with zeros behind those that the event has; how many these are is the
-        column of the multiplicity, an internal one as ``n(collection)``.
+        ``n_max`` entries with zeros behind those that the event has; how many these are tells the
+        column of the multiplicity (if that is more than ``n_max``, all are there), an internal
+        one as ``n(collection)``.
     """
     features = x.double()
     done = dict(conditions)
@@ -80,7 +81,8 @@ def _cloud(cloud: Cloud, features: Tensor, others: Tensors) -> dict[str, Tensor]
     n_max, start = cloud.n_max, 0
     width = sum(len(t.binary) for t in cloud.transforms)
     rows = features.reshape(-1, width)
-    present = torch.arange(n_max) < others[cloud.counter].long()[:, None]
+    # the counter may go on where the rows end
+    present = torch.arange(n_max) < others[cloud.counter].double().round()[:, None]
     columns = {}
     for field, transform in zip(cloud.fields, cloud.transforms, strict=True):
         part = rows[:, start : start + len(transform.binary)]

@@ -141,7 +141,8 @@ def _write(
     program: torch.export.ExportedProgram, path: Path, card: dict[str, Any], opset: int
 ) -> None:
     """Both files, the card last: a model without its card is noticed."""
-    card["file"] = {"name": path.name, "format": path.suffix[1:]}
+    beside = card_path(path)
+    card["file"] = {"name": path.name, "card": beside.name, "format": path.suffix[1:]}
     if path.suffix == ".onnx":
         card["file"]["opset"] = opset
     with atomic_path(path) as temporary:
@@ -155,5 +156,5 @@ def _write(
             write_pt2(program, temporary, card=card)
         card["file"]["sha256"] = sha256_of(temporary)
         text = json.dumps(card, indent=1, allow_nan=False)
-    with atomic_path(card_path(path)) as temporary:
+    with atomic_path(beside) as temporary:
         temporary.write_text(text)

@@ -123,12 +123,11 @@ def write_pt2(
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without the messages of the exporter about itself and packages that are not needed."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
