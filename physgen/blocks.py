@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,32 +13,12 @@ from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom
 from physgen.transforms import Array
 
-__all__ = ["check_effort", "checked", "sample_in_blocks"]
+__all__ = ["checked", "sample_in_blocks"]
 
 # Events are always made in whole blocks, aligned to the event number: a matrix product of another
 # height may round differently, and event i must not depend on how many are asked for.
 BLOCK_CPU = 256
 BLOCK_CUDA = 16_384
-
-
-def check_effort(method: Callable[..., Any], effort: Iterable[str], *, filled_in: str) -> None:
-    """Refuse arguments that a method of a model does not take.
-
-    Parameters
-    ----------
-    method : callable
-    effort : iterable of str
-        Names of the arguments that a user gives.
-    filled_in : str
-        Names of those that the surrogate gives itself.
-    """
-    known = [n for n in inspect.signature(method).parameters if n not in filled_in.split()]
-    for name in effort:
-        if name not in known:
-            raise TypeError(
-                f"{method.__qualname__} does not take {name!r} (it takes: "
-                f"{', '.join(known) or 'nothing that could be chosen'})"
-            )
 
 
 def sample_in_blocks(

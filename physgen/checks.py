@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
+from collections.abc import Callable, Iterable
 from typing import Any, SupportsIndex
 
-__all__ = ["require_non_negative", "require_positive", "whole_number"]
+__all__ = ["check_effort", "require_non_negative", "require_positive", "whole_number"]
+
+
+def check_effort(method: Callable[..., Any], effort: Iterable[str], *, filled_in: str) -> None:
+    """Refuse arguments that a method of a model does not take.
+
+    One that takes any (``**effort``) checks them itself.
+
+    Parameters
+    ----------
+    method : callable
+    effort : iterable of str
+        Names of the arguments that a user gives.
+    filled_in : str
+        Names of those that the surrogate gives itself.
+    """
+    taken = inspect.signature(method).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        return
+    known = [n for n in taken if n not in filled_in.split()]
+    for name in effort:
+        if name not in known:
+            raise TypeError(
+                f"{method.__qualname__} does not take {name!r} (it takes: "
+                f"{', '.join(known) or 'nothing that could be chosen'})"
+            )
 
 
 def require_positive(settings: Any, *names: str) -> None:

@@ -9,17 +9,23 @@ from cyclopts import Parameter
 from physgen.mcmc import HMC, Gibbs, InformedFlip, Langevin, SingleFlip
 from physgen.models import (
     CD,
+    EDM,
     FAMILIES,
     PCD,
+    VP,
     ContrastiveDivergence,
     ConvEnergy,
     DenoisingScoreMatching,
     FastPCD,
+    Hinge,
+    Linear,
     MLPEnergy,
     NonSaturating,
+    Perceptron,
     Relativistic,
     SlicedScoreMatching,
     TemperedPCD,
+    WassersteinGP,
 )
 
 __all__ = ["SHELL_SETTINGS", "library_settings"]
@@ -28,6 +34,12 @@ __all__ = ["SHELL_SETTINGS", "library_settings"]
 PARTS: dict[str, type[Any]] = {
     "relativistic": Relativistic,
     "non-saturating": NonSaturating,
+    "hinge": Hinge,
+    "wasserstein-gp": WassersteinGP,
+    "edm": EDM,
+    "linear": Linear,
+    "vp": VP,
+    "perceptron": Perceptron,
     "mlp": MLPEnergy,
     "conv": ConvEnergy,
     "contrastive": ContrastiveDivergence,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from physgen import blocks, densities, fitting, storage
-from physgen.checks import whole_number
+from physgen.checks import check_effort, whole_number
 from physgen.conditions import TrainedConditions, in_words, range_of
 from physgen.estimates import Estimate
 from physgen.events import Events, require_events
@@ -233,7 +233,7 @@ class Surrogate:
             If the model's ``sample`` does not take such an argument.
         """
         sample: Any = self.model.sample
-        blocks.check_effort(sample, effort, filled_in="n_events condition rng")
+        check_effort(sample, effort, filled_in="n_events condition rng")
         n_events = whole_number("n_events", n_events, 1)
         first_event = whole_number("first_event", first_event, 0)
         given, outside = self.conditions.check(n_events, conditions, extrapolate=extrapolate)
@@ -324,7 +324,7 @@ class Surrogate:
         if not isinstance(self.model, HasLogZ):
             kind = type(self.model).__name__
             raise TypeError(f"{kind} has no partition function: RBM and EBM have")
-        blocks.check_effort(self.model.log_z, how, filled_in="condition")
+        check_effort(self.model.log_z, how, filled_in="condition")
         given, _ = self.conditions.check(1, conditions, extrapolate=extrapolate)
         condition = self.preprocessor.condition(given, 1, rng=PhiloxRandom(0, torch.arange(1)))
         with threads(1):
@@ -381,7 +381,7 @@ class Surrogate:
         """
         if not isinstance(self.model, CompletesEvents):
             raise TypeError(f"{type(self.model).__name__} cannot complete events: RBM can")
-        blocks.check_effort(self.model.complete, effort, filled_in="x known condition rng")
+        check_effort(self.model.complete, effort, filled_in="x known condition rng")
         given = densities.given_events(
             self.preprocessor, self.conditions, events, unknown=True, extrapolate=extrapolate
         )

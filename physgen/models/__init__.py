@@ -8,7 +8,7 @@ from typing import Any
 
 from physgen import mcmc
 from physgen.models.base import GenerativeModel, ModelSettings, TensorSpec
-from physgen.models.diffusion import Diffusion
+from physgen.models.diffusion import EDM, VP, Diffusion, Grid, Linear
 from physgen.models.ebm import (
     EBM,
     ContrastiveDivergence,
@@ -17,31 +17,39 @@ from physgen.models.ebm import (
     MLPEnergy,
     SlicedScoreMatching,
 )
-from physgen.models.gan import GAN, NonSaturating, Relativistic
+from physgen.models.gan import GAN, Hinge, NonSaturating, Relativistic, WassersteinGP
 from physgen.models.rbm import CD, PCD, RBM, FastPCD, TemperedPCD
 from physgen.models.vae import VAE
+from physgen.networks.mlp import Perceptron
 
 __all__ = [
     "CD",
     "EBM",
+    "EDM",
     "FAMILIES",
     "GAN",
     "PCD",
     "RBM",
     "VAE",
+    "VP",
     "ContrastiveDivergence",
     "ConvEnergy",
     "DenoisingScoreMatching",
     "Diffusion",
     "FastPCD",
     "GenerativeModel",
+    "Grid",
+    "Hinge",
+    "Linear",
     "MLPEnergy",
     "ModelSettings",
     "NonSaturating",
+    "Perceptron",
     "Relativistic",
     "SlicedScoreMatching",
     "TemperedPCD",
     "TensorSpec",
+    "WassersteinGP",
     "settings_from_dict",
     "settings_to_dict",
 ]
@@ -60,6 +68,13 @@ _PARTS: tuple[type[Any], ...] = (
     TemperedPCD,
     NonSaturating,
     Relativistic,
+    Hinge,
+    WassersteinGP,
+    EDM,
+    Linear,
+    VP,
+    Grid,
+    Perceptron,
     MLPEnergy,
     ConvEnergy,
     ContrastiveDivergence,

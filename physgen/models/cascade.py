@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from physgen.checks import check_effort
 from physgen.models.base import GenerativeModel, HasLogProb
 from physgen.random import Random
 from physgen.tensor_spec import TensorSpec
@@ -67,6 +68,8 @@ class CascadeModel(GenerativeModel):
     @torch.no_grad()
     def sample(self, n_events: int, condition: Tensor, *, rng: Random, **effort: Any) -> Tensor:
         """Make events stage by stage; ``effort`` goes to every stage."""
+        for model in self._models():
+            check_effort(model.sample, effort, filled_in="n_events condition rng")
         made = condition
         for model in self._models():
             made = torch.cat((made, model.sample(n_events, made, rng=rng, **effort)), dim=1)

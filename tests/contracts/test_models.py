@@ -145,6 +145,10 @@ def test_saved_and_loaded_weights_make_the_same_events(settings, spec):
     trained, (_, condition) = a_few_steps(build(settings, spec), spec), batch(spec)
     stored = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     again = build(settings_from_dict(settings_to_dict(settings)), spec, seed=9)
+    # far from the trained weights, also where a model starts with zeros
+    with torch.no_grad():
+        for p in again.parameters():
+            p.add_(0.5 * torch.randn(p.shape, generator=torch.Generator().manual_seed(3)))
     assert not torch.equal(draw(trained, condition), draw(again, condition))
     again.load_state_dict(stored)
     assert torch.equal(draw(trained, condition), draw(again.eval(), condition))
