@@ -138,7 +138,7 @@ ALLOWED = {
     "mcmc": {"random"},
     "models": {"checks", "mcmc", "networks", "random", "tensor_spec"},
     "training": {"random"},
-    "preprocessing": {"events", "random", "schema", "tensor_spec", "transforms"},
+    "preprocessing": {"events", "files", "random", "schema", "tensor_spec", "transforms"},
     "storage": {"files", "models", "physgen"},
     "simulators": {"events", "mcmc", "random", "schema", "surrogate"},
     "estimates": set(),

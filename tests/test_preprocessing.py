@@ -21,6 +21,7 @@ from physgen.transforms import (
     Categories,
     Constant,
     Count,
+    EnergyFirst,
     Integer,
     Linear,
     Log,
@@ -112,7 +113,7 @@ def test_choice_for_showers(data_dir):
     showers = pg.read_events(data_dir / "showers.h5")[:500]
     fitted = Preprocessor.fit(showers)
     assert fitted.transforms["showers"].scale == "incident_energies"
-    assert isinstance(fitted.transforms["showers"], Voxels)
+    assert isinstance(fitted.transforms["showers"], EnergyFirst)
     assert isinstance(fitted.transforms["incident_energies"], Log)
     assert fitted.spec.n_conditions == 1
     schema, columns = there_and_back(showers, fitted)

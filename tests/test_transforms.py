@@ -20,6 +20,7 @@ from physgen.transforms import (
     Categories,
     Constant,
     Count,
+    EnergyFirst,
     Integer,
     Linear,
     Log,
@@ -468,6 +469,7 @@ FITTED = [
     ByCategory("n", 1).fit(np.array([0.0, 0.0, 1.0, 2.0]), {"n": np.array([0, 0, 1, 1])}),
     Below("up").fit(data_of("falling"), {}),
     Voxels("E").fit(np.array([[0.0, 1.0], [2.0, 3.0]]), {"E": np.array([3.0, 9.0])}),
+    EnergyFirst("E", ((1, 2),)).fit(np.array([[0.0, 1.0], [2.0, 3.0]]), {"E": np.ones(2)}),
 ]
 
 

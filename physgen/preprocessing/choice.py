@@ -8,6 +8,7 @@ import re
 import numpy as np
 import torch
 
+from physgen.files.binning import Binning
 from physgen.random import PhiloxRandom
 from physgen.schema import Field, Schema
 from physgen.transforms import (
@@ -20,6 +21,7 @@ from physgen.transforms import (
     Columns,
     Constant,
     Count,
+    EnergyFirst,
     Integer,
     Quantile,
     Spike,
@@ -41,9 +43,9 @@ def choose_transform(field: Field, values: Array, others: Columns, fields: Schem
     """Choose the transform of a flat or fixed-shape column from what its values look like.
 
     The rules, the first that holds: one value, a grid of a condition (below), two values, an
-    array (voxels with exact zeros, pixels, other), a few consecutive integers, few distinct
-    values, many integers, an angle, a spike (implied by a discrete column or not), always below
-    another column, skewed, and else plain.
+    array (a shower, other voxels with exact zeros, pixels, other), a few consecutive integers,
+    few distinct values, many integers, an angle, a spike (implied by a discrete column or not),
+    always below another column, skewed, and else plain.
 
     A grid is what a condition of two or more floating-point numbers that are not all integers
     is taken for, such as the inverse temperatures 0.3, 0.4 and 0.5: a range, with values between
@@ -83,14 +85,39 @@ def choose_transform(field: Field, values: Array, others: Columns, fields: Schem
 def _choose_for_array(field: Field, values: Array, others: Columns, fields: Schema) -> Transform:
     if np.dtype(field.dtype).kind in "iu":
         return Integer()
-    if values.min() == 0 and np.mean(values == 0) > SPIKE_FRACTION:
-        positive = [
-            f.name
-            for f in fields
-            if f.role == "condition" and f.name in others and (others[f.name] > 0).all()
-        ]
-        return Voxels(scale=positive[0] if len(positive) == 1 else "")
-    return Standardize()
+    layout = _shower_layout(field, fields)
+    has_zeros = values.min() == 0 and np.mean(values == 0) > SPIKE_FRACTION
+    if not has_zeros and (layout is None or values.min() < 0):
+        return Standardize()
+    scale = _energy_condition(others, fields)
+    if layout is None:
+        return EnergyFirst(scale) if scale else Voxels()
+    return dataclasses.replace(layout, scale=scale)
+
+
+def _shower_layout(field: Field, fields: Schema) -> EnergyFirst | None:
+    """Layers, angles and rings of a shower, if its file tells them."""
+    if "binning" in fields.conventions:
+        binning = Binning.from_schema(fields)
+        if field.shape == (binning.n_voxels,):
+            layers = tuple((layer.n_alpha, layer.n_r) for layer in binning.layers)
+            return EnergyFirst(layers=layers, angular=True)
+    if fields.conventions.get("layout") == "par04" and len(field.shape) == 3:
+        n_r, n_angles, n_layers = field.shape
+        return EnergyFirst(layers=((n_angles, n_r),) * n_layers, order=(2, 1, 0), angular=True)
+    return None
+
+
+def _energy_condition(others: Columns, fields: Schema) -> str:
+    """The positive condition that energies are proportional to, or "" if none stands out."""
+    positive = [
+        f.name
+        for f in fields
+        if f.role == "condition" and f.name in others and (others[f.name] > 0).all()
+    ]
+    named = [name for name in positive if "energ" in name.lower()]
+    chosen = named if len(named) == 1 else positive
+    return chosen[0] if len(chosen) == 1 else ""
 
 
 def _choose_for_continuous(

@@ -251,7 +251,7 @@ def _with_counters(schema: Schema, counters: Mapping[str, str]) -> Schema:
     """Schema of the flat columns, internal counters included, those not needed left out."""
     flat = tuple(f for f in schema if not f.jagged and f.role != "weight")
     internal = tuple(Field(c, "int64") for c in counters.values() if c not in schema)
-    return Schema((*flat, *internal))
+    return Schema((*flat, *internal), schema.conventions)
 
 
 def _decoding_order(

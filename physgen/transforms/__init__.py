@@ -27,6 +27,7 @@ from physgen.transforms.continuous import (
 )
 from physgen.transforms.discrete import Binary, Categories, Count, Integer, OneHot, Spike
 from physgen.transforms.related import Angle, Below, ByCategory, Voxels
+from physgen.transforms.showers import EnergyFirst
 
 __all__ = [
     "Angle",
@@ -38,6 +39,7 @@ __all__ = [
     "Columns",
     "Constant",
     "Count",
+    "EnergyFirst",
     "Integer",
     "Linear",
     "Log",
@@ -56,8 +58,8 @@ __all__ = [
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
-        Angle, Below, Binary, ByCategory, Categories, Constant, Count, Integer,
-        Linear, Log, Logit, OneHot, Quantile, Spike, Standardize, Voxels,
+        Angle, Below, Binary, ByCategory, Categories, Constant, Count, EnergyFirst,
+        Integer, Linear, Log, Logit, OneHot, Quantile, Spike, Standardize, Voxels,
     )
 }  # fmt: skip
 
