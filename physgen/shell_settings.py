@@ -23,8 +23,11 @@ from physgen.models import (
     NonSaturating,
     Perceptron,
     Relativistic,
+    SetTransformer,
     SlicedScoreMatching,
     TemperedPCD,
+    UNet,
+    VoxelTransformer,
     WassersteinGP,
 )
 
@@ -40,6 +43,9 @@ PARTS: dict[str, type[Any]] = {
     "linear": Linear,
     "vp": VP,
     "perceptron": Perceptron,
+    "unet": UNet,
+    "voxel-transformer": VoxelTransformer,
+    "set-transformer": SetTransformer,
     "mlp": MLPEnergy,
     "conv": ConvEnergy,
     "contrastive": ContrastiveDivergence,

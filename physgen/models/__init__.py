@@ -18,9 +18,14 @@ from physgen.models.ebm import (
     SlicedScoreMatching,
 )
 from physgen.models.gan import GAN, Hinge, NonSaturating, Relativistic, WassersteinGP
+from physgen.models.masked import MaskedDiffusion
+from physgen.models.masked_corrector import Corrector
 from physgen.models.rbm import CD, PCD, RBM, FastPCD, TemperedPCD
 from physgen.models.vae import VAE
 from physgen.networks.mlp import Perceptron
+from physgen.networks.set_transformer import SetTransformer
+from physgen.networks.unet import UNet
+from physgen.networks.voxel_transformer import VoxelTransformer
 
 __all__ = [
     "CD",
@@ -34,6 +39,7 @@ __all__ = [
     "VP",
     "ContrastiveDivergence",
     "ConvEnergy",
+    "Corrector",
     "DenoisingScoreMatching",
     "Diffusion",
     "FastPCD",
@@ -42,13 +48,17 @@ __all__ = [
     "Hinge",
     "Linear",
     "MLPEnergy",
+    "MaskedDiffusion",
     "ModelSettings",
     "NonSaturating",
     "Perceptron",
     "Relativistic",
+    "SetTransformer",
     "SlicedScoreMatching",
     "TemperedPCD",
     "TensorSpec",
+    "UNet",
+    "VoxelTransformer",
     "WassersteinGP",
     "settings_from_dict",
     "settings_to_dict",
@@ -60,6 +70,7 @@ FAMILIES: dict[str, type[Any]] = {
     "vae": VAE,
     "rbm": RBM,
     "ebm": EBM,
+    "masked": MaskedDiffusion,
 }
 _PARTS: tuple[type[Any], ...] = (
     CD,
@@ -75,6 +86,9 @@ _PARTS: tuple[type[Any], ...] = (
     VP,
     Grid,
     Perceptron,
+    UNet,
+    VoxelTransformer,
+    SetTransformer,
     MLPEnergy,
     ConvEnergy,
     ContrastiveDivergence,

@@ -5,14 +5,15 @@
             loss -> gradient of the player's own parameters -> clip -> step
 
 Around it: a budget in epochs, steps or seconds; warm-up and decay of the learning rate; an average
-of the weights; a held-out loss; looks into the model, which shows what it wants to be seen; and a
-guard that returns to the last good state when a loss is not finite or the model says that it
-diverges.
+of the weights, of which the best is kept where a model scores itself; a held-out loss; looks into
+the model, which shows what it wants to be seen; and a guard that returns to the last good state
+when a loss is not finite or the model says that it diverges.
 """
 
 from physgen.training.config import TrainingConfig, seconds
 from physgen.training.history import History, Progress, TrainingError
-from physgen.training.loop import optimizers_of, threads, train
+from physgen.training.loop import threads, train
+from physgen.training.players import optimizers_of
 
 __all__ = [
     "History",

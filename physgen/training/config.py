@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 __all__ = ["TrainingConfig", "seconds"]
+
+_Keep = Literal["best", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,10 @@ class TrainingConfig:
     averaging : float, default 0.05
         Width of the average of the weights, as a fraction of the training so far (power-law
         average, Karras et al., arXiv:2312.02696); 0 for the last weights.
+    keep : {"best", "last"}, default "best"
+        Which averaged weights the model has in the end, where it scores itself (GAN): those with
+        the lowest score of the looks along the training, or the last ones. A model without a
+        score has the last ones.
     validation_fraction : float, default 0.05
         Fraction of the events held out for the validation loss.
     device : str, default "cpu"
@@ -52,6 +59,7 @@ class TrainingConfig:
     decay: float = 1.0
     gradient_clip: float = 1.0
     averaging: float = 0.05
+    keep: _Keep = "best"
     validation_fraction: float = 0.05
     device: str = "cpu"
     n_threads: int = 1
@@ -75,6 +83,8 @@ class TrainingConfig:
             raise ValueError(
                 f"validation_fraction must be in [0, 1), got {self.validation_fraction}"
             )
+        if self.keep not in get_args(_Keep):
+            raise ValueError(f"keep must be 'best' or 'last', got {self.keep!r}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
         # the mean of all weights alike has a width of 12^(-1/2) = 0.289

@@ -53,7 +53,9 @@ class History:
     training events of the interval and on the held-out events. ``diagnostics`` maps the names of
     the model's own numbers (:meth:`physgen.models.base.GenerativeModel.diagnose`) to their values
     at the steps ``diagnostics["step"]``; NaN stands where a name was missing. ``messages`` are the
-    warnings of the model, once each, and the returns to an earlier state.
+    warnings of the model, once each, and the returns to an earlier state. ``kept_step`` is the
+    step whose averaged weights the model has, where these are not the last ones
+    (``TrainingConfig.keep``).
 
     Examples
     --------
@@ -73,6 +75,7 @@ class History:
     messages: list[str] = field(default_factory=list)
     n_events_seen: int = 0
     diagnostics: dict[str, list[float]] = field(default_factory=dict)
+    kept_step: int | None = None
 
     @property
     def last_look(self) -> dict[str, float]:
@@ -130,6 +133,10 @@ class History:
             wide = max(map(len, numbers))
             lines = [f"the model at step {self.diagnostics['step'][-1]:,}:"]
             lines += [f"  {name:{wide}}  {number}" for name, number in numbers.items()]
+        if self.kept_step is not None:
+            lines.append(
+                f"kept are the averaged weights of step {self.kept_step:,}, the best ones"
+            )
         if self.messages:
             lines += ["reported along the training:", *(f"  {m}" for m in self.messages)]
         return "\n".join(lines)

@@ -13,22 +13,26 @@ from torch import Tensor, nn
 
 from physgen.random import GeneratorRandom, as_generator
 from physgen.training.batches import Batches
+from physgen.training.best import Best
 
 __all__ = ["Looks", "untouched"]
 
-# share of the training that may go into looks, and the ratio of the steps of two looks
-_SHARE, _RATIO = 0.05, 1.2
+# share of the training that may go into looks, and the ratio of the steps of two looks: they are
+# closer where the best weights are looked for, whose average reaches about as far back
+_SHARE, _RATIO, _SCORE_RATIO = 0.05, 1.2, 1.05
 _MAX_ROWS = 1024
 
 
 class Looks:
     """What the model shows of itself, seldom enough that the training hardly waits.
 
-    A model without a method ``diagnose`` shows nothing.
+    A model without a method ``diagnose`` shows nothing. One with a method ``score`` has its
+    averaged weights scored as well, if ``best`` is there to keep the best ones.
     """
 
-    def __init__(self, model: nn.Module, data: Batches) -> None:
+    def __init__(self, model: nn.Module, data: Batches, best: Best | None = None) -> None:
         self.model: Any = model
+        self.best = best if callable(getattr(model, "score", None)) else None
         rows = _shown(data.held_out if len(data.held_out) else data.rows, data.weight)
         self.x, self.condition = data.x[rows], data.condition[rows]
         self.next_step = 0
@@ -37,7 +41,7 @@ class Looks:
     @property
     def possible(self) -> bool:
         """Whether the model has anything to look at."""
-        return callable(getattr(self.model, "diagnose", None))
+        return self.best is not None or callable(getattr(self.model, "diagnose", None))
 
     def due(self, step: int, elapsed: float) -> bool:
         """Whether to look now: steps grow by a fifth, and looks take 5 % of the time at most.
@@ -70,16 +74,38 @@ class Looks:
         """
         if not self.possible:
             return {}, []
-        self.next_step = max(step + 1, math.ceil(_RATIO * step))
+        ratio = _RATIO if self.best is None else _SCORE_RATIO
+        self.next_step = max(step + 1, math.ceil(ratio * step))
         started = time.monotonic()
-        # the same noise each time, so that the curve shows the model and not the draw
-        rng = GeneratorRandom(as_generator(0, self.x.device))
         try:
-            with untouched(self.model), torch.no_grad():
-                return self._checked(self.model.diagnose(self.x, self.condition, rng=rng))
+            numbers, warnings = self._diagnosed()
+            return numbers | self._scored(step), warnings
         finally:
             self.last_cost = time.monotonic() - started
             self.spent += self.last_cost
+
+    def _diagnosed(self) -> tuple[dict[str, float], list[str]]:
+        diagnose = getattr(self.model, "diagnose", None)
+        if diagnose is None:
+            return self._checked(({}, []))
+        with untouched(self.model), torch.no_grad():
+            return self._checked(diagnose(self.x, self.condition, rng=self._rng()))
+
+    def _scored(self, step: int) -> dict[str, float]:
+        """Score of the averaged weights, which are kept if they are the best."""
+        if self.best is None:
+            return {}
+        with untouched(self.model), torch.no_grad():
+            self.best.average.copy_to(self.model)
+            score = self.model.score(self.x, self.condition, rng=self._rng())
+            if score is None:
+                return {}
+            self.best.offer(float(score), step, self.model)
+        return {"score": float(score)}
+
+    def _rng(self) -> GeneratorRandom:
+        # the same noise each time, so that the curve shows the model and not the draw
+        return GeneratorRandom(as_generator(0, self.x.device))
 
     def _checked(self, shown: Any) -> tuple[dict[str, float], list[str]]:
         try:

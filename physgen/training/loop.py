@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import torch
@@ -16,15 +16,20 @@ from torch import Tensor, nn
 from physgen.random import GeneratorRandom, Random, Rng, as_generator
 from physgen.training.average import Average
 from physgen.training.batches import Batches
+from physgen.training.best import Best
 from physgen.training.config import TrainingConfig, seconds
 from physgen.training.history import History, Progress, TrainingError
 from physgen.training.looks import Looks, untouched
+from physgen.training.players import descend, optimizers_of
 from physgen.training.schedule import Schedule
 from physgen.training.snapshot import Snapshot
 
-__all__ = ["optimizers_of", "threads", "train"]
+__all__ = ["threads", "train"]
 
 logger = logging.getLogger(__name__)
+
+# losses are read after so many steps or seconds, whichever is later
+_LOG_STEPS, _LOG_SECONDS = 100, 1.0
 
 
 def train(
@@ -44,6 +49,14 @@ def train(
     up to 1024 held-out events, or training events where none are held out, drawn in proportion to
     their weights unless some are negative. A look changes nothing: with and without looks, a
     training ends at the same weights.
+
+    A model with ``score(x, condition, *, rng) -> float`` is scored at every look with the averaged
+    weights, on the same events, and ends with those of the lowest score
+    (``TrainingConfig.keep``): what adversarial losses do not tell. None in place of a number says
+    that it cannot be scored.
+
+    Each player has one turn per step, in the order of ``players()``, or as many as the model's
+    attribute ``turns``, a dict by player, says; each further turn has a batch of its own.
 
     ``loss`` and ``diagnose`` may raise a FloatingPointError that says why the model diverges. The
     training then goes back to the last state that passed a look, with half the learning rate; a
@@ -127,8 +140,11 @@ class _Loop:
         self.data, self.config = data, config
         self.rng: Random = GeneratorRandom(generator)
         self.optimizers = optimizers_of(model)
+        self.turns: Mapping[str, int] = getattr(model, "turns", {})
+        self.largest_gradient = config.gradient_clip * getattr(model, "gradient_scale", 1.0)
         self.average = Average(model, config.averaging)
-        self.looks = Looks(model, data)
+        self.best = Best(self.average)
+        self.looks = Looks(model, data, self.best if config.keep == "best" else None)
         self.n_steps = self._n_steps()
         self.schedule = Schedule(self.optimizers, config, self.n_steps)
         self.deadline = None if config.budget is None else seconds(config.budget)
@@ -176,6 +192,9 @@ class _Loop:
         except FloatingPointError as error:
             self._rescue(error)
             return False
+        if self.best.step not in (None, self.step):
+            self.best.copy_to(self.model)
+            self.history.kept_step = self.best.step
         self.model.eval()
         return True
 
@@ -189,16 +208,14 @@ class _Loop:
     def _one_step(self) -> None:
         rows = self.data.next_batch()
         for player, optimizer in self.optimizers.items():
-            loss = self._mean_loss(rows, player, self.rng)
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            optimizer.zero_grad()
-            loss.backward(inputs=parameters)
-            if self.config.gradient_clip > 0:
-                largest = self.config.gradient_clip * getattr(self.model, "gradient_scale", 1.0)
-                nn.utils.clip_grad_norm_(parameters, largest)
-            optimizer.step()
-            # summed on the device: reading the number would stop a GPU at every step
-            self.sums[player] = self.sums[player] + loss.detach()
+            n_turns = self.turns.get(player, 1)
+            for turn in range(n_turns):
+                own = rows if turn == 0 else self.data.next_batch()
+                loss = self._mean_loss(own, player, self.rng)
+                descend(loss, optimizer, self.largest_gradient)
+                # summed on the device: reading the number would stop a GPU at every step
+                self.sums[player] = self.sums[player] + loss.detach() / n_turns
+                self.history.n_events_seen += len(own) if turn else 0
         self.average.update(self.model, self.step + 1)
         self.n_summed += 1
         self.history.n_events_seen += len(rows)
@@ -216,12 +233,12 @@ class _Loop:
         return (self.data.weight[rows] * loss).mean()
 
     def _look_around(self) -> None:
-        """Check, log and report now and then: every 100 steps or second, whichever is rarer."""
+        """Check, log and report now and then."""
         now = time.monotonic()
         if self.progress is not None and now - self.last_progress > 0.2:
             self.last_progress = now
             self.progress(self._progress(now))
-        if self.n_summed < 100 or now - self.last_log < 1.0:
+        if self.n_summed < _LOG_STEPS or now - self.last_log < _LOG_SECONDS:
             return
         self.last_log = now
         self._log()
@@ -331,11 +348,3 @@ class _Loop:
             seconds_left=elapsed * (1 - fraction) / max(fraction, 1e-9),
             diagnostics=self.history.last_look,
         )
-
-
-def optimizers_of(model: nn.Module) -> dict[str, torch.optim.Optimizer]:
-    """Optimizers of a model's players; Adam on everything for a module that names none."""
-    players = getattr(model, "players", None)
-    if players is not None:
-        return dict(players())
-    return {"model": torch.optim.Adam(model.parameters(), lr=1e-3)}

@@ -18,6 +18,7 @@ from physgen.models.base import GenerativeModel
 from physgen.models.diffusion.likelihood import log_density
 from physgen.models.diffusion.paths import scalings
 from physgen.models.diffusion.samplers import SAMPLERS, Denoise, Sampler, integrate
+from physgen.networks.voxel_transformer import roll_and_flip
 from physgen.random import PhiloxRandom, Random
 from physgen.tensor_spec import TensorSpec
 
@@ -91,6 +92,8 @@ class DiffusionModel(GenerativeModel):
     def loss(self, x: Tensor, condition: Tensor, *, player: str, rng: Random) -> Tensor:
         """Mean square error of what the network predicts, over the features of an event."""
         self._measure_spread(x, condition)
+        if self.settings.symmetric and any(self.spec.periodic):
+            x = roll_and_flip(x, self.spec.shape, self.spec.periodic, rng)
         sigma = self.settings.path.draw(len(x), rng)
         noise = self._coupled(x, self._noise(len(x), condition, rng))
         y = x + sigma * noise
@@ -103,6 +106,12 @@ class DiffusionModel(GenerativeModel):
         if mask is None:
             return square.mean(dim=1)
         return (square * mask).sum(1) / mask.sum(1).clamp_min(1)
+
+    def step_error(self, y: Tensor, clean: Tensor, sigma: Tensor, condition: Tensor) -> Tensor:
+        """What the network's output lacks for D(y; sigma) to be ``clean``, in its own units."""
+        c_in, c_skip, c_out = self._scalings(sigma)
+        output = self._network(c_in * y, sigma, condition, condition)
+        return output - (clean - c_skip * y) / c_out
 
     def _measure_spread(self, x: Tensor, condition: Tensor) -> None:
         if self.sigma_data != 0:
@@ -190,7 +199,7 @@ class DiffusionModel(GenerativeModel):
             )
 
         def guided(y: Tensor, sigma: Tensor) -> Tensor:
-            levels = sigma.expand(len(y), 1)
+            levels = sigma.expand(y.shape[0], 1)
             clean = self.denoise(y, levels, condition)
             if guidance == 1:
                 return clean

@@ -203,9 +203,12 @@ class Grid:
     ----------
     sigmas : tuple of float
         Levels, falling; a last one of 0 is added.
+    like : EDM, Linear or VP, default EDM()
+        Path of the teacher, whose scalings the network has.
     """
 
     sigmas: tuple[float, ...] = (40.0,)
+    like: EDM | Linear | VP = EDM()
 
     def __post_init__(self) -> None:
         falls = all(a > b for a, b in zip(self.sigmas, self.sigmas[1:], strict=False))
@@ -228,5 +231,5 @@ class Grid:
         return torch.tensor((*self.sigmas, 0.0), dtype=torch.float64)
 
     def velocity(self, sigma: Tensor, sigma_data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As for EDM."""
-        return EDM().velocity(sigma, sigma_data)
+        """As on the path of the teacher."""
+        return self.like.velocity(sigma, sigma_data)

@@ -43,7 +43,7 @@ def integrate(
         D(y, sigma).
     y : Tensor of shape (n_events, n_features)
     sigmas : Tensor of shape (n_steps + 1,)
-        Falling; the last may be 0.
+        Falling; the last is 0.
     mask : Tensor of shape (n_events, n_features) or None
         Where noise may be.
     rng : Random
@@ -51,13 +51,15 @@ def integrate(
     """
     if sampler == "dpm":
         return _multistep(denoise, y, sigmas)
-    for now, then in itertools.pairwise(sigmas):
+    # by number, not by value: a graph for export cannot hold a decision about a tensor
+    last = len(sigmas) - 2
+    for k, (now, then) in enumerate(itertools.pairwise(sigmas)):
         clean = denoise(y, now)
         if sampler == "ancestral":
             y = _noisy_step(clean, y, now, then, mask, rng)
             continue
         step = torch.lerp(clean, y, then / now)
-        if sampler == "heun" and then > 0:
+        if sampler == "heun" and k < last:
             slope = 0.5 * ((y - clean) / now + (step - denoise(step, then)) / then)
             step = y + (then - now) * slope
         y = step
@@ -70,7 +72,7 @@ def _multistep(denoise: Denoise, y: Tensor, sigmas: Tensor) -> Tensor:
     for k, (now, then) in enumerate(itertools.pairwise(sigmas)):
         clean = denoise(y, now)
         ahead = clean
-        if before is not None and then > 0:
+        if before is not None and k < len(sigmas) - 2:
             ratio = (sigmas[k - 1] / now).log() / (now / then).log()
             ahead = clean + (clean - before) / (2 * ratio)
         y = torch.lerp(ahead, y, then / now)

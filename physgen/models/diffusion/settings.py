@@ -13,11 +13,14 @@ from physgen.models.diffusion.model import DiffusionModel
 from physgen.models.diffusion.paths import EDM, VP, Grid, Linear, Predicts
 from physgen.models.diffusion.samplers import SAMPLERS, Sampler
 from physgen.networks.mlp import Perceptron
+from physgen.networks.set_transformer import SetTransformer
+from physgen.networks.unet import UNet
+from physgen.networks.voxel_transformer import VoxelTransformer
 from physgen.tensor_spec import TensorSpec
 
 __all__ = ["Diffusion"]
 
-Network = Perceptron
+Network = Perceptron | UNet | VoxelTransformer | SetTransformer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class Diffusion:
 
     n_hidden: int = 256
     n_blocks: int = 3
-    network: Perceptron | None = None
+    network: Perceptron | UNet | VoxelTransformer | SetTransformer | None = None
     path: EDM | Linear | VP | Grid = EDM()
     predict: Predicts = "velocity"
     sampler: Sampler = "heun"
@@ -115,4 +118,6 @@ class Diffusion:
             return flat
         if self.network is not None:
             return self.network
-        return flat
+        if spec.rows is not None:
+            return SetTransformer()
+        return VoxelTransformer() if len(spec.shape) == 3 else flat
