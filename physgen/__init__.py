@@ -10,7 +10,7 @@ from physgen import observables
 from physgen.conditions import ConditionError
 from physgen.events import Events, concatenate
 from physgen.files import describe, iter_events, read_events, write_events
-from physgen.models import EBM, GAN, RBM, VAE, Diffusion
+from physgen.models import EBM, GAN, RBM, VAE, Diffusion, MaskedDiffusion
 from physgen.schema import Field, Schema, SchemaError
 from physgen.surrogate import Simulator, Surrogate
 from physgen.training import History, Progress, TrainingConfig, TrainingError
@@ -44,6 +44,7 @@ __all__ = [
     "Events",
     "Field",
     "History",
+    "MaskedDiffusion",
     "Progress",
     "Schema",
     "SchemaError",

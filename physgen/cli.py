@@ -64,7 +64,7 @@ def train(
     data: Path,
     *,
     output: Output,
-    model: Literal["diffusion", "gan", "vae", "rbm", "ebm"] = "diffusion",
+    model: Literal["diffusion", "gan", "vae", "rbm", "ebm", "masked"] = "diffusion",
     fields: Names = None,
     conditions: str | None = None,
     cut: str | None = None,

@@ -32,6 +32,7 @@ def test_public_names():
         "Events",
         "Field",
         "History",
+        "MaskedDiffusion",
         "Progress",
         "Schema",
         "SchemaError",

@@ -14,8 +14,10 @@ from physgen.models import (
     VAE,
     ContrastiveDivergence,
     Diffusion,
+    MaskedDiffusion,
     MLPEnergy,
     NonSaturating,
+    Perceptron,
     TensorSpec,
     settings_from_dict,
     settings_to_dict,
@@ -35,11 +37,13 @@ SMALL = {
     "rbm": RBM(n_hidden=8, chains=PCD(n_steps=2, n_chains=64), n_steps_sample=3),
     "ebm": EBM(network=MLPEnergy(n_hidden=16), objective=contrast(2, 3, n_chains=64)),
     "diffusion": Diffusion(n_hidden=16, n_blocks=1, n_sampling_steps=4),
+    "masked": MaskedDiffusion(network=Perceptron(n_hidden=16, n_blocks=1), n_sampling_steps=2),
 }
 SPECS = {
     "real": TensorSpec(n_features=3),
     "binary": TensorSpec(n_features=3, binary=(True,) * 3),
     "mixed": TensorSpec(n_features=3, n_conditions=2, binary=(False, True, False)),
+    "spins": TensorSpec(n_features=3, n_conditions=2, binary=(True,) * 3),
 }
 MEDIUM = {
     "gan": (GAN(n_hidden=64, n_layers=2), 700),
@@ -49,8 +53,21 @@ MEDIUM = {
     "diffusion": (Diffusion(n_hidden=64, n_blocks=2, n_sampling_steps=12), 400),
 }
 every_model = pytest.mark.parametrize("settings", SMALL.values(), ids=SMALL)
-every_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+SPINS_ONLY = {"masked"}
+PAIRS = {
+    f"{family}-{kind}": (settings, spec)
+    for family, settings in SMALL.items()
+    for kind, spec in SPECS.items()
+    if family not in SPINS_ONLY or all(spec.binary)
+}
+every_model_and_spec = pytest.mark.parametrize(("settings", "spec"), PAIRS.values(), ids=PAIRS)
 every_family = pytest.mark.parametrize("family", MEDIUM)
+
+
+def spec_of(settings):
+    """Features of several kinds with conditions, as far as the family can make them."""
+    only_spins = any(settings is SMALL[family] for family in SPINS_ONLY)
+    return SPECS["spins" if only_spins else "mixed"]
 
 
 def build(settings, spec, seed=0):
@@ -80,8 +97,7 @@ def draw(model, condition, *, seed=5, events=None):
     return model.sample(n_events, condition, rng=PhiloxRandom(seed, events))
 
 
-@every_spec
-@every_model
+@every_model_and_spec
 def test_sample_has_the_shape_and_the_values_of_the_features(settings, spec):
     _, condition = batch(spec)
     x = draw(a_few_steps(build(settings, spec), spec), condition)
@@ -94,16 +110,14 @@ def test_sample_has_the_shape_and_the_values_of_the_features(settings, spec):
     assert x[:, ~binary].unique().numel() == x[:, ~binary].numel()
 
 
-@every_spec
-@every_model
+@every_model_and_spec
 def test_a_seed_makes_the_sample(settings, spec):
     model, (_, condition) = build(settings, spec), batch(spec)
     assert torch.equal(draw(model, condition), draw(model, condition))
     assert not torch.equal(draw(model, condition), draw(model, condition, seed=6))
 
 
-@every_spec
-@every_model
+@every_model_and_spec
 def test_an_event_depends_only_on_its_own_number_and_condition(settings, spec):
     """Two blocks that share their second half of events and conditions, and nothing else."""
     model, (_, condition) = a_few_steps(build(settings, spec), spec), batch(spec)
@@ -115,8 +129,7 @@ def test_an_event_depends_only_on_its_own_number_and_condition(settings, spec):
     assert not torch.equal(a[:32], b[:32])
 
 
-@every_spec
-@every_model
+@every_model_and_spec
 def test_a_player_moves_its_own_parameters_and_no_others(settings, spec):
     model = a_few_steps(build(settings, spec), spec)
     x, condition = batch(spec)
@@ -139,8 +152,7 @@ def test_a_player_moves_its_own_parameters_and_no_others(settings, spec):
         assert moved == {id(p) for p in mine}
 
 
-@every_spec
-@every_model
+@every_model_and_spec
 def test_saved_and_loaded_weights_make_the_same_events(settings, spec):
     trained, (_, condition) = a_few_steps(build(settings, spec), spec), batch(spec)
     stored = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
@@ -156,7 +168,7 @@ def test_saved_and_loaded_weights_make_the_same_events(settings, spec):
 
 @every_model
 def test_training_repeats_with_its_seed(settings):
-    spec = SPECS["mixed"]
+    spec = spec_of(settings)
     a, b = (a_few_steps(build(settings, spec), spec, n_steps=5) for _ in range(2))
     for name, tensor in a.state_dict().items():
         assert torch.equal(tensor, b.state_dict()[name])
@@ -183,7 +195,7 @@ def test_the_loss_falls_where_it_measures_the_fit(family):
 
 @every_model
 def test_events_of_another_width_are_refused(settings):
-    spec = SPECS["mixed"]
+    spec = spec_of(settings)
     model = build(settings, spec)
     x, condition = batch(TensorSpec(n_features=4, n_conditions=2))
     player = next(iter(model.players()))
@@ -236,6 +248,7 @@ RING_MODELS = {
     "rbm": (RBM(n_hidden=32, chains=PCD(n_steps=5), n_steps_sample=20), 1000, 0.01),
     "ebm": (EBM(network=MLPEnergy(n_hidden=64), objective=contrast(10, 30)), 600, 0.01),
     "diffusion": (Diffusion(n_hidden=64, n_blocks=2, n_sampling_steps=16), 1500, 0.01),
+    "masked": (MaskedDiffusion(network=Perceptron(n_hidden=64, n_blocks=2)), 400, 0.01),
 }
 N_RINGS = 50_000
 # expected plug-in JS of an exact sample: (states - 1) / (8 n ln 2) bits; 0.0002, so it is left in
