@@ -22,6 +22,7 @@ from physgen.exporting.pieces import (
     part_of,
     unsupported,
 )
+from physgen.exporting.showers import decode_showers
 from physgen.transforms import (
     Angle,
     Below,
@@ -30,6 +31,7 @@ from physgen.transforms import (
     Categories,
     Constant,
     Count,
+    EnergyFirst,
     Integer,
     Linear,
     Log,
@@ -177,3 +179,8 @@ def _(transform: Voxels, features: Tensor, others: Tensors) -> Tensor:
     return torch.where(
         logs > math.log(2.0) * 0.9995, energies.clamp_min(transform.threshold), zero
     )
+
+
+@decode.register
+def _(transform: EnergyFirst, features: Tensor, others: Tensors) -> Tensor:
+    return decode_showers(transform, features, others)
