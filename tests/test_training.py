@@ -437,6 +437,52 @@ def test_averaging_lowers_the_noise_of_the_last_step():
     assert spread(0.1) < 0.5 * spread(0.0)
 
 
+# ---------------------------------------------------------------- choice of the weights
+
+
+class Passing(Constant):
+    """Moves on by a tenth per step, past the weights that it scores best."""
+
+    best, scored = 15.0, True
+
+    def loss(self, x, condition, *, player, rng):
+        self.value.data += 0.1
+        return (x[:, 0] - self.value).square() * 0
+
+    def score(self, x, condition, *, rng):
+        return abs(self.value.item() - self.best) if self.scored else None
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("averaging", [0.0, 0.05])
+def test_the_weights_with_the_best_score_are_kept(averaging):
+    model = Passing()
+    history = train(model, column(), config=config(steps=400, averaging=averaging), rng=0)
+    steps, scores = history.diagnostics["step"], history.diagnostics["score"]
+    assert len(steps) == 4
+    assert history.kept_step == steps[int(np.argmin(scores))] < 400
+    assert abs(model.value.item() - model.best) == pytest.approx(min(scores), abs=1e-5)
+    assert History.from_dict(json.loads(json.dumps(history.to_dict()))) == history
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_last_weights_are_kept_where_nothing_is_better_or_scored():
+    for changes, keep in (({}, "last"), ({"scored": False}, "best"), ({"best": 40.0}, "best")):
+        model = Passing()
+        vars(model).update(changes)
+        history = train(model, column(), config=config(steps=400, keep=keep), rng=0)
+        assert history.kept_step is None
+        assert model.value.item() == pytest.approx(40.0, abs=1e-3)
+
+
+def test_a_player_may_have_several_turns():
+    model = Constant()
+    model.turns = {"model": 3}
+    history = train(model, column(), config=config(steps=4, batch_size=16), rng=0)
+    assert len(model.batches) == 12
+    assert history.n_events_seen == 12 * 16
+
+
 # ---------------------------------------------------------------- reports
 
 

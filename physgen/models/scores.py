@@ -17,12 +17,13 @@ def two_sample_score(x: Tensor, y: Tensor, given: Tensor | None = None) -> float
 
     .. math::
 
-        \frac1d \sum_i W_1(x_i, y_i) + \frac1k \sum_{j=1}^{k} W_1(\theta_j \cdot x, \theta_j \cdot y)
+        \frac1d \sum_i W_1(x_i, y_i) +
+        \frac1k \sum_{j=1}^{k} W_1(\theta_j \cdot x, \theta_j \cdot y)
 
     Mean Wasserstein distance of the columns plus that along k = 128 random directions, which sees
     correlations (sliced distance; Bonneel et al., J. Math. Imaging Vis. 51 (2015) 22). It has
-    neither floor nor error and is good for one thing: to tell which of several states of a model is
-    the best, on the same events and noise.
+    neither floor nor error and is good for one thing: to tell which of several states of a model
+    is the best, on the same events and noise.
 
     Parameters
     ----------
