@@ -100,10 +100,12 @@ def test_the_number_of_particles_says_how_many_rows_there_are(jets, fitted):
     known, rows = x[:, :4], x[:, 4:]
     counts = jets.multiplicity(PARTICLE[0])
     assert np.array_equal(cloud.rows.count(known).numpy(), counts)
-    assert (counts < jets["n_particles"]).any() and (counts == jets["n_particles"]).any()
+    assert (counts < jets["n_particles"]).any()
+    assert (counts == jets["n_particles"]).any()
     mask = cloud.mask(known)
     assert np.array_equal(mask.sum(dim=1).numpy(), 3 * counts)
-    assert (rows[mask == 0] == 0).all() and (rows[mask == 1] != 0).all()
+    assert (rows[mask == 0] == 0).all()
+    assert (rows[mask == 1] != 0).all()
 
 
 def test_round_trip(jets, fitted):
@@ -152,13 +154,14 @@ def test_clouds_of_one_length_and_of_two(values):
     assert np.array_equal(stage.rows.count(x[:, : stage.n_conditions]).numpy(), counts)
     only = Preprocessor.fit(events[["hit_x"]]).spec
     if len(values) == 1:
-        assert only.shape == (4, 1) and (only.rows.count(torch.zeros(2, 0)) == 4).all()
+        assert only.shape == (4, 1)
+        assert (only.rows.count(torch.zeros(2, 0)) == 4).all()
 
 
 def test_longer_clouds_are_refused(jets, fitted):
     longer = toy_jets(50, n_max=N_MAX + 5)
     longer = longer.replace_schema(jets.schema)
-    with pytest.raises(SchemaError, match="particle has up to 17 .* fitted with at most 12"):
+    with pytest.raises(SchemaError, match=r"particle has up to 17 .* fitted with at most 12"):
         fitted.forward(longer, rng=random_of(50))
 
 

@@ -22,13 +22,14 @@ class SetTransformer:
     event. In each block
 
     .. math:: u_i &= \mathrm{silu}\big(s(g)\,W_1\,\mathrm{norm}(h_i) + t(g)\big) \\
-              h_i &\leftarrow h_i + a(g)\,W_2 u_i \\
+              h_i &\leftarrow h_i + W_2 u_i \\
               g &\leftarrow g + \mathrm{MLP}\big(g, \tfrac1{n_{max}} \textstyle\sum_i u_i,
-                    \sum_i w_{ki} u_i\big), \qquad
-                    w_{ki} = \mathrm{softmax}_i(\mathrm{query}_k \cdot u_i)
+                    \sum_i w_{ki} u_{ki}\big), \qquad
+                    w_{ki} = \mathrm{softmax}_i(q_k \cdot u_i)
 
-    starting with the context as g. So g attends to the rows with ``n_heads`` queries, and the
-    rows to g: this costs n where attention of all rows to all others costs n^2. With
+    starting with the context as g; u_k is the k-th part of u. So g attends to the rows with
+    ``n_heads`` queries q, and the rows to g: this costs n where attention of all rows to all
+    others costs n^2. With
     ``attention=True`` the rows attend to each other as well. The output of a row follows it
     through every permutation of the rows, and rows that an event does not have neither count nor
     have an output other than 0.
@@ -36,8 +37,7 @@ class SetTransformer:
     Parameters
     ----------
     n_hidden : int, default 64
-        Numbers per row; a block has twice as many inside. With attention a multiple of
-        ``n_heads``.
+        Numbers per row, a multiple of ``n_heads``; a block has twice as many inside.
     n_blocks : int, default 4
         Number of blocks.
     n_heads : int, default 4
@@ -50,8 +50,8 @@ class SetTransformer:
     ----------
     Buhmann, Kasieczka and Thaler, *EPiC-GAN*, arXiv:2301.08128, sec. 3 (a vector of the event
     beside its rows). Lee et al., *Set Transformer*, arXiv:1810.00825 (attention to a few
-    queries). Peebles and Xie, arXiv:2212.09748, sec. 3.2 (normalization by the context that
-    starts as the identity).
+    queries). Peebles and Xie, arXiv:2212.09748, sec. 3.2 (adaptive normalization; but gates
+    that start at zero would keep g and the rows apart for the first hundreds of steps).
 
     Examples
     --------
@@ -68,9 +68,9 @@ class SetTransformer:
 
     def __post_init__(self) -> None:
         require_positive(self, "n_hidden", "n_blocks", "n_heads")
-        if self.attention and self.n_hidden % self.n_heads:
+        if self.n_hidden % self.n_heads:
             raise ValueError(
-                "SetTransformer: with attention n_hidden is a multiple of n_heads, got "
+                "SetTransformer: n_hidden is a multiple of n_heads, got "
                 f"n_hidden={self.n_hidden} and n_heads={self.n_heads}"
             )
 
@@ -105,8 +105,10 @@ class SetNetwork(nn.Module):
         self.blocks = nn.ModuleList(
             _Block(settings, self.shape[0], n_context) for _ in range(settings.n_blocks)
         )
-        self.modulation = _zero(nn.Linear(n_context, 2 * n_hidden))
-        self.last = _zero(nn.Linear(n_hidden, self.shape[1]))
+        self.modulation = nn.Linear(n_context, 2 * n_hidden)
+        self.last = nn.Linear(n_hidden, self.shape[1])
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, context: Tensor, condition: Tensor) -> Tensor:
         """Map x (n, n_max * width) with context (n, n_context) to the same shape as x."""
@@ -129,34 +131,34 @@ class _Block(nn.Module):
     def __init__(self, settings: SetTransformer, n_max: int, n_context: int) -> None:
         super().__init__()
         n_hidden, n_inner = settings.n_hidden, 2 * settings.n_hidden
-        self.n_max = n_max
-        self.modulation = _zero(nn.Linear(n_context, 2 * n_inner + n_hidden))
-        self.sizes = (n_inner, n_inner, n_hidden)
+        self.n_max, self.n_heads = n_max, settings.n_heads
+        self.modulation = nn.Linear(n_context, 2 * n_inner)
         self.first = nn.Linear(n_hidden, n_inner, bias=False)
         self.second = nn.Linear(n_inner, n_hidden)
         self.queries = nn.Linear(n_inner, settings.n_heads, bias=False)
         self.update = nn.Sequential(
-            nn.Linear(n_context + n_inner * (settings.n_heads + 1), 2 * n_context),
+            nn.Linear(n_context + 2 * n_inner, n_context),
             nn.SiLU(),
-            _zero(nn.Linear(2 * n_context, n_context)),
+            nn.Linear(n_context, n_context),
         )
         self.attention = _Attention(settings, n_context) if settings.attention else None
 
     def forward(self, h: Tensor, g: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         if self.attention is not None:
             h = self.attention(h, g, present)
-        scale, shift, gate = self.modulation(functional.silu(g))[:, None].split(self.sizes, dim=2)
+        scale, shift = self.modulation(functional.silu(g))[:, None].chunk(2, dim=2)
         u = functional.silu(torch.addcmul(shift, self.first(_norm(h)), 1 + scale))
-        h = torch.addcmul(h, self.second(u), gate)
-        return h, g + self.update(torch.cat((g, self._pooled(u, present)), dim=1))
+        return h + self.second(u), g + self.update(torch.cat((g, self._pooled(u, present)), dim=1))
 
     def _pooled(self, u: Tensor, present: Tensor) -> Tensor:
-        """Means of the rows weighted by each query, and their sum; (n, (n_heads + 1) * n_inner)."""
+        """Sum of the rows, and a part of their mean weighted by each query; (n, 2 n_inner)."""
         # finite, so that an event without rows has weights; they are then taken away
         scores = self.queries(u).masked_fill(~present, torch.finfo(u.dtype).min)
         there = present.to(u.dtype)
         weights = torch.cat((scores.softmax(dim=1) * there, there / self.n_max), dim=2)
-        return (weights.transpose(1, 2) @ u).flatten(1)
+        sums = weights.transpose(1, 2) @ u
+        means = sums[:, :-1].unflatten(2, (self.n_heads, -1)).diagonal(dim1=1, dim2=2)
+        return torch.cat((means.flatten(1), sums[:, -1]), dim=1)
 
 
 class _Attention(nn.Module):
@@ -166,13 +168,13 @@ class _Attention(nn.Module):
         super().__init__()
         n_hidden = settings.n_hidden
         self.n_heads = settings.n_heads
-        self.modulation = _zero(nn.Linear(n_context, 3 * n_hidden))
+        self.modulation = nn.Linear(n_context, 2 * n_hidden)
         self.first = nn.Linear(n_hidden, 3 * n_hidden)
         self.second = nn.Linear(n_hidden, n_hidden)
 
     def forward(self, h: Tensor, g: Tensor, present: Tensor) -> Tensor:
         n, n_max, n_hidden = h.shape
-        scale, shift, gate = self.modulation(functional.silu(g))[:, None].chunk(3, dim=2)
+        scale, shift = self.modulation(functional.silu(g))[:, None].chunk(2, dim=2)
         parts = self.first(torch.addcmul(shift, _norm(h), 1 + scale))
         heads = parts.view(n, n_max, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         # rows of an event without any may see each other: their output counts nowhere
@@ -180,15 +182,8 @@ class _Attention(nn.Module):
         mixed = functional.scaled_dot_product_attention(
             heads[0], heads[1], heads[2], attn_mask=seen[:, None, None, :, 0]
         )
-        mixed = mixed.transpose(1, 2).reshape(n, n_max, n_hidden)
-        return torch.addcmul(h, self.second(mixed), gate)
+        return h + self.second(mixed.transpose(1, 2).reshape(n, n_max, n_hidden))
 
 
 def _norm(h: Tensor) -> Tensor:
     return functional.layer_norm(h, h.shape[-1:])
-
-
-def _zero(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
