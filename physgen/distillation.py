@@ -206,7 +206,7 @@ def _path(
     denoise, path = model.denoiser(condition), [y]
     for high, low in itertools.pairwise(grid):
         part = levels[(levels <= high * (1 + 1e-6)) & (levels >= low * (1 - 1e-6))]
-        y = integrate("heun", denoise, y, part, mask, rng)
+        y = integrate("heun", denoise, y, part, spread=model.spread, rng=rng)
         path.append(y)
     return path
 

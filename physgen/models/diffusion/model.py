@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from physgen.models.base import GenerativeModel
 from physgen.models.diffusion.likelihood import log_density
 from physgen.models.diffusion.paths import scalings
+from physgen.models.diffusion.posterior import known_features, posterior
 from physgen.models.diffusion.samplers import SAMPLERS, Denoise, Sampler, integrate
 from physgen.networks.voxel_transformer import roll_and_flip
 from physgen.random import PhiloxRandom, Random
@@ -79,8 +80,12 @@ class DiffusionModel(GenerativeModel):
         return c_skip * y + c_out * self._network(c_in * y, sigma, condition, condition)
 
     def _scalings(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        spread = torch.where(self.sigma_data > 0, self.sigma_data, 1.0)
-        return scalings(self.settings.path, self.settings.predict, sigma, spread)
+        return scalings(self.settings.path, self.settings.predict, sigma, self.spread)
+
+    @property
+    def spread(self) -> Tensor:
+        """Standard deviation of the features, 1 before a training has measured it."""
+        return torch.where(self.sigma_data > 0, self.sigma_data, 1.0)
 
     def _network(self, x: Tensor, sigma: Tensor, shown: Tensor, condition: Tensor) -> Tensor:
         """The network's output; it is shown some conditions, and counts rows by all."""
@@ -173,7 +178,9 @@ class DiffusionModel(GenerativeModel):
         y = self._noise(n_events, condition, rng) * sigmas[0]
         denoise = self.denoiser(condition, guidance)
         mask = self.spec.mask(condition)
-        x = integrate(self._sampler(sampler), denoise, y, sigmas, mask, rng)
+        x = integrate(
+            self._sampler(sampler), denoise, y, sigmas, spread=self.spread, mask=mask, rng=rng
+        )
         return torch.where(self.binary, torch.where(x < 0, -1.0, 1.0), x)
 
     def levels(self, n_steps: int | None, device: torch.device) -> Tensor:
@@ -209,6 +216,41 @@ class DiffusionModel(GenerativeModel):
             return free + guidance * (clean - free)
 
         return guided
+
+    @torch.no_grad()
+    def complete(
+        self,
+        x: Tensor,
+        known: Tensor,
+        condition: Tensor,
+        *,
+        rng: Random,
+        n_steps: int = 128,
+        n_particles: int = 32,
+    ) -> Tensor:
+        """Draw the features that are not known given those that are.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_events, n_features)
+            Unknown features may hold anything finite.
+        known : bool Tensor of shape (n_events, n_features)
+        condition : Tensor of shape (n_events, n_conditions)
+        rng : Random
+        n_steps : int, default 128
+            Noise levels.
+        n_particles : int, default 32
+            Particles per event; more are more exact.
+
+        Returns
+        -------
+        Tensor of shape (n_events, n_features)
+        """
+        drawn, _ = posterior(
+            [self], condition, known_features(x, known),
+            rng=rng, n_steps=n_steps, n_particles=n_particles,
+        )  # fmt: skip
+        return torch.where(known, x, drawn)
 
     def log_prob(self, x: Tensor, condition: Tensor) -> Tensor:
         """Natural logarithm of the density, (n_events,); see :meth:`log_density`."""

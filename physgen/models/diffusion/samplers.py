@@ -18,7 +18,7 @@ from torch import Tensor
 
 from physgen.random import Random
 
-__all__ = ["SAMPLERS", "Denoise", "Sampler", "integrate"]
+__all__ = ["SAMPLERS", "Denoise", "Sampler", "integrate", "step_width"]
 
 Sampler = Literal["heun", "dpm", "euler", "ancestral"]
 SAMPLERS: tuple[str, ...] = get_args(Sampler)
@@ -28,7 +28,14 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
 def integrate(
-    sampler: Sampler, denoise: Denoise, y: Tensor, sigmas: Tensor, mask: Tensor | None, rng: Random
+    sampler: Sampler,
+    denoise: Denoise,
+    y: Tensor,
+    sigmas: Tensor,
+    *,
+    spread: Tensor,
+    mask: Tensor | None = None,
+    rng: Random,
 ) -> Tensor:
     """Carry y from ``sigmas[0]`` to ``sigmas[-1]``.
 
@@ -44,7 +51,9 @@ def integrate(
     y : Tensor of shape (n_events, n_features)
     sigmas : Tensor of shape (n_steps + 1,)
         Falling; the last is 0.
-    mask : Tensor of shape (n_events, n_features) or None
+    spread : Tensor
+        Standard deviation of the features, for the ancestral sampler.
+    mask : Tensor of shape (n_events, n_features), optional
         Where noise may be.
     rng : Random
         For the ancestral sampler.
@@ -56,7 +65,7 @@ def integrate(
     for k, (now, then) in enumerate(itertools.pairwise(sigmas)):
         clean = denoise(y, now)
         if sampler == "ancestral":
-            y = _noisy_step(clean, y, now, then, mask, rng)
+            y = _noisy_step(clean, y, now, then, spread, mask, rng)
             continue
         step = torch.lerp(clean, y, then / now)
         if sampler == "heun" and k < last:
@@ -80,12 +89,31 @@ def _multistep(denoise: Denoise, y: Tensor, sigmas: Tensor) -> Tensor:
     return y
 
 
+def step_width(now: Tensor, then: Tensor, spread: Tensor) -> Tensor:
+    r"""Standard deviation of the noise of an ancestral step; 0 for the last.
+
+    Given the event it would be :math:`\sigma'\sqrt{1 - \rho}` with
+    :math:`\rho = \sigma'^2/\sigma^2`. The event is not known but denoised, and what D does not
+    know of it adds :math:`(1 - \rho)^2` times its variance, here that of a normal law (Bao et al.,
+    arXiv:2201.06503).
+    """
+    if then == 0:
+        return then
+    kept = (then / now) ** 2
+    unknown = now**2 * spread**2 / (now**2 + spread**2)
+    return (then**2 * (1 - kept) + (1 - kept) ** 2 * unknown).sqrt()
+
+
 def _noisy_step(
-    clean: Tensor, y: Tensor, now: Tensor, then: Tensor, mask: Tensor | None, rng: Random
+    clean: Tensor,
+    y: Tensor,
+    now: Tensor,
+    then: Tensor,
+    spread: Tensor,
+    mask: Tensor | None,
+    rng: Random,
 ) -> Tensor:
-    """Exact draw of the noisy event at ``then``, given the clean one and that at ``now``."""
-    up = then * (1 - (then / now) ** 2).clamp_min(0).sqrt()
     noise = rng.normal(*y.shape)
     if mask is not None:
         noise = noise * mask
-    return torch.lerp(clean, y, (then / now) ** 2) + up * noise
+    return torch.lerp(clean, y, (then / now) ** 2) + step_width(now, then, spread) * noise
