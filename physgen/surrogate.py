@@ -243,9 +243,9 @@ class Surrogate:
                 self.model, self.preprocessor, n_events, given,
                 seed=seed, first=first_event, effort=effort,
             )  # fmt: skip
-        return self._events(x, given, outside)
+        return self.events_of(x, given, outside)
 
-    def _events(self, x: Tensor, given: dict[str, Array], outside: Iterable[str]) -> Events:
+    def events_of(self, x: Tensor, given: Mapping[str, Array], outside: Iterable[str]) -> Events:
         """Events of generated tensors, as the schema of the truth has them."""
         columns = self.preprocessor.inverse(x, given)
         if self.schema.weight is not None:
@@ -392,7 +392,7 @@ class Surrogate:
             )
         wanted = (len(given), self.preprocessor.spec.n_features)
         conditions = {n: given[n] for n in self.schema.with_role("condition")}
-        made = self._events(blocks.checked(self.model, x, wanted), conditions, ())
+        made = self.events_of(blocks.checked(self.model, x, wanted), conditions, ())
         kept = {n: np.where(mask, given[n], made[n]) for n, mask in masks.items()}
         return Events(made.schema, made.to_dict() | kept)
 

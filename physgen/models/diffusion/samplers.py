@@ -97,11 +97,11 @@ def step_width(now: Tensor, then: Tensor, spread: Tensor) -> Tensor:
     know of it adds :math:`(1 - \rho)^2` times its variance, here that of a normal law (Bao et al.,
     arXiv:2201.06503).
     """
-    if then == 0:
-        return then
     kept = (then / now) ** 2
     unknown = now**2 * spread**2 / (now**2 + spread**2)
-    return (then**2 * (1 - kept) + (1 - kept) ** 2 * unknown).sqrt()
+    width = (then**2 * (1 - kept) + (1 - kept) ** 2 * unknown).sqrt()
+    # no decision in Python about a tensor: a graph for export could not hold it
+    return torch.where(then > 0, width, torch.zeros_like(width))
 
 
 def _noisy_step(
