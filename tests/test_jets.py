@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import physgen as pg
+from physgen.conditions import ConditionError
+from physgen.models import SetTransformer
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom
 from physgen.schema import Field, Schema, SchemaError
@@ -189,14 +191,66 @@ def test_stored_preprocessors_know_that_the_file_cuts(fitted):
     assert again.spec == fitted.spec
 
 
-def test_classes_in_one_model():
-    """A column of the class beside gluons and tops makes one conditional model of both."""
-    both = [
-        e.with_columns({"jet_class": np.full(len(e), float(k))})
-        for k, e in enumerate((toy_jets(200, seed=1), toy_jets(200, seed=2, mean=8, angle=0.3)))
+@pytest.fixture(scope="module")
+def two_classes():
+    """Narrow jets of many particles and wide ones of few, with a column that tells which."""
+    parts = [
+        e.with_columns({"jet_class": np.full(len(e), k)})
+        for k, e in enumerate((toy_jets(seed=1), toy_jets(seed=2, mean=6, angle=0.4)))
     ]
-    jets = pg.concatenate(both)
-    jets = jets.replace_schema(jets.schema.with_roles(conditions=["jet_class"]))
+    return pg.concatenate(parts)
+
+
+def test_classes_and_pt_as_conditions(two_classes):
+    conditions = ["jet_class", "pt"]
+    jets = two_classes.replace_schema(two_classes.schema.with_roles(conditions=conditions))
     fitted = Preprocessor.fit(jets)
     assert not isinstance(fitted.transforms["jet_class"], Categories | Count)
-    assert [s.n_conditions for s in fitted.spec.stages] == [1, 5]
+    assert [s.n_conditions for s in fitted.spec.stages] == [2, 5]
+
+
+def test_one_model_makes_both_classes(two_classes):
+    model = pg.Diffusion(
+        n_hidden=48,
+        network=SetTransformer(n_hidden=16, n_blocks=2),
+        n_sampling_steps=10,
+        array_learning_rate=5e-3,
+    )
+    surrogate = pg.Surrogate.fit(
+        two_classes,
+        model,
+        conditions=["jet_class"],
+        training=pg.TrainingConfig(steps=150, batch_size=64),
+        rng=1,
+    )
+
+    def seen(kind, rng):
+        """Mean number of particles, and the width of the angles."""
+        made = surrogate(300, {"jet_class": kind}, rng=rng)
+        assert (made.multiplicity(PARTICLE[0]) == np.minimum(made["n_particles"], N_MAX)).all()
+        return made["n_particles"].mean(), ak.std(made["particle_eta_rel"])
+
+    (many, narrow), (few, wide) = seen(0, 2), seen(1, 2)
+    truth = [two_classes[two_classes["jet_class"] == k] for k in (0, 1)]
+    assert abs(many - truth[0]["n_particles"].mean()) < 1
+    assert abs(few - truth[1]["n_particles"].mean()) < 1
+    # 0.1 and 0.4 in truth
+    assert narrow < 0.2 < 0.28 < wide
+    # negative control: one class twice
+    again = seen(0, 3)
+    assert abs(again[0] - many) < 1
+    assert abs(again[1] - narrow) < 0.03
+
+
+def test_conditions_and_numbers_outside_the_training_are_refused(two_classes):
+    surrogate = pg.Surrogate.fit(
+        two_classes, pg.Diffusion(n_hidden=8, n_sampling_steps=2,
+                                  network=SetTransformer(n_hidden=8, n_blocks=1)),
+        conditions=["n_particles", "jet_class"], steps=2, rng=1,
+    )  # fmt: skip
+    made = surrogate(3, {"n_particles": [2, 9, 20], "jet_class": 0}, rng=2)
+    assert made.multiplicity(PARTICLE[0]).tolist() == [2, 9, N_MAX]
+    with pytest.raises(ConditionError, match="n_particles"):
+        surrogate(1, {"n_particles": 500, "jet_class": 0}, rng=2)
+    with pytest.raises(ConditionError, match="jet_class"):
+        surrogate(1, {"n_particles": 5, "jet_class": 2}, rng=2)
