@@ -20,11 +20,15 @@ _ZERO, _SPREAD, _EDGE = -0.9, 0.8, -0.05
 _MAX_KNOTS = 8
 # added to the standard deviation where all is zero, so that the first energies are not far out
 _ZERO_STD = 0.5
+# share of the energies that are bent
+_BENT = 0.2
 # what float32 may lose
 _ROUNDED = 0.99999
 
 # knots of the logarithm above, then means and standard deviations, all knots of one feature first
 Trend = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
+# ln(1 + e/s) at knots, and y there; above the last one y grows alike
+Bend = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,9 @@ class EnergyFirst:
     r"""A shower as its energy, the energies of its layers, and the shape of each layer.
 
     Every energy e becomes :math:`y = \ln(1 + e/s)`, s its typical smallest value, and a zero
-    becomes a random number below 0, so that its sign tells it. Each y is standardized given
+    becomes a random number below 0, so that its sign tells it. The lowest fifth of the energies is
+    bent, so that no value of y is rarer than there: a model blurs the edge between zeros and
+    energies, and what it puts between them is then not seen. Each y is standardized given
     the logarithm of what it is a part of: the sum given the incident energy, the layers given the
     sum, the voxels given their layer. Means and standard deviations are piecewise linear there,
     and the same for all angles. Decoding goes the same way and scales the parts to their whole:
@@ -66,6 +72,7 @@ class EnergyFirst:
     threshold: float = 1.0
     unit: float = 1.0
     units: tuple[float, float] = (1.0, 1.0)
+    bends: tuple[Bend, Bend] = (((0.0,), (0.0,)), ((0.0,), (0.0,)))
     largest: float = math.inf
     trends: tuple[Trend, ...] = ()
 
@@ -119,9 +126,15 @@ class EnergyFirst:
         """What energies are measured in: a low one of voxels and of layers, the ratio seen."""
         voxels, energies, total = self._energies(values)
         low = [float(np.quantile(part[part > 0], 0.05)) for part in (voxels, energies)]
+        bends = [
+            _bend(np.log1p(part[part > 0] / unit), math.log1p(self.threshold / unit))
+            for part, unit in zip((voxels, energies), low, strict=True)
+        ]
         ratio = total / self._incident(others, len(values))
         unit = float(np.median(ratio[ratio > 0])) if self.scale else low[1]
-        new = dataclasses.replace(self, units=(low[0], low[1]), unit=unit)
+        new = dataclasses.replace(
+            self, units=(low[0], low[1]), bends=(bends[0], bends[1]), unit=unit
+        )
         return dataclasses.replace(new, largest=float(new._compressed(ratio).max()))
 
     def _with_trends(self, values: Array, others: Columns) -> EnergyFirst:
@@ -157,9 +170,9 @@ class EnergyFirst:
         y = np.where(total > 0, self._compressed(total / incident), below[0])
         parts = [standardize(y[:, None], np.log(incident), (1, 1))]
         if self.n_first > 1:
-            y = np.where(energies > 0, np.log1p(energies / self.units[1]), below[1])
+            y = np.where(energies > 0, self._bent(energies, 1), below[1])
             parts.append(standardize(y, np.log1p(total / self.units[1]), (1, y.shape[1])))
-        y = np.where(voxels > 0, np.log1p(voxels / self.units[0]), below[2])
+        y = np.where(voxels > 0, self._bent(voxels, 0), below[2])
         for k, part in enumerate(self._slices):
             given = np.log1p(energies[:, k] / self.units[1])
             parts.append(standardize(y[:, part], given, self._pooled(k)))
@@ -176,13 +189,14 @@ class EnergyFirst:
         if self.n_first > 1:
             given, pooled = np.log1p(total / self.units[1]), (1, len(self.layers))
             y = _restored(features[:, 1 : self.n_first], given, next(trends), pooled)
-            energies = _shares(y, self.units[1], total, self.threshold)
+            energies = _shares(y, self._straight(y, 1), total, self.threshold)
         voxels = np.empty((n, self._stops[-1]))
         for k, part in enumerate(self._slices):
             given = np.log1p(energies[:, k] / self.units[1])
             shape = features[:, self.n_first :][:, part]
             y = _restored(shape, given, next(trends), self._pooled(k))
-            voxels[:, part] = _shares(y, self.units[0], energies[:, k], self.threshold)
+            parts = self._straight(y, 0)
+            voxels[:, part] = _shares(y, parts, energies[:, k], self.threshold)
         return self._unordered(voxels)
 
     def _compressed(self, ratio: Array) -> Array:
@@ -191,6 +205,18 @@ class EnergyFirst:
 
     def _expanded(self, y: Array) -> Array:
         return self.unit * (y if self.scale else np.expm1(y))
+
+    def _bent(self, energies: Array, level: int) -> Array:
+        logs, y = self.bends[level]
+        given = np.log1p(energies / self.units[level])
+        return np.interp(given, logs, y) + np.maximum(given - logs[-1], 0.0)
+
+    def _straight(self, y: Array, level: int) -> Array:
+        """Energies of y; the edge between zeros and energies lies a little below 0."""
+        logs, bent = self.bends[level]
+        y = np.minimum(np.abs(y), 60.0)
+        given = np.interp(y, bent, logs) + np.maximum(y - bent[-1], 0.0)
+        return np.maximum(self.units[level] * np.expm1(given), self.threshold)
 
     def _energies(self, values: Array) -> tuple[Array, Array, Array]:
         """Voxels in order, energies of the layers, and the sum; nothing below the threshold."""
@@ -233,6 +259,17 @@ def _layers_of(shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
     return ((shape[0], shape[1]),) if len(shape) == 2 else ((1, math.prod(shape)),)
 
 
+def _bend(logs: Array, lowest: float) -> Bend:
+    """Knots of a map to values of a density not below that at the fifth of the smallest ones."""
+    share = _BENT * np.linspace(0, 1, 17) ** 2
+    low, high = np.quantile(logs, (0.75 * _BENT, 1.25 * _BENT))
+    knots, first = np.unique(np.append(lowest, np.quantile(logs, share[1:])), return_index=True)
+    steps = np.diff(knots)
+    even = np.diff(share[first]) * (high - low) / (0.5 * _BENT)
+    bent = np.cumsum(np.clip(even, 0.02 * steps, steps))
+    return tuple(knots.tolist()), (0.0, *bent.tolist())
+
+
 def _hats(given: Array, knots: Array) -> Array:
     """Weight of each knot in the linear interpolation at each event, (n_events, n_knots)."""
     return np.stack([np.interp(given, knots, one) for one in np.eye(len(knots))], axis=1)
@@ -273,14 +310,12 @@ def _restored(features: Array, given: Array, trend: Trend, pooled: tuple[int, in
     return features * std + mean
 
 
-def _shares(y: Array, unit: float, whole: Array, threshold: float) -> Array:
-    """Energies in the proportions that y tells, adding up to the whole, none below threshold.
+def _shares(y: Array, energies: Array, whole: Array, threshold: float) -> Array:
+    """Energies where y is above the edge, scaled to their whole, none below the threshold.
 
     Of the largest ones as many stay as can: with fewer parts each of them is larger.
     """
-    energies = np.where(
-        y > _EDGE, np.maximum(unit * np.expm1(np.minimum(y, 60.0)), threshold), 0.0
-    )
+    energies = np.where(y > _EDGE, energies, 0.0)
     none = ~energies.any(axis=1)
     energies[none, y[none].argmax(axis=1)] = 1.0
     largest_first = np.argsort(-energies, axis=1, kind="stable")
