@@ -12,7 +12,7 @@ import physgen as pg
 from physgen import mcmc
 from physgen.models.masked import MaskedDiffusion
 from physgen.models.masked_corrector import Corrector
-from physgen.models.masked_order import Lattice, counts, ranks
+from physgen.models.masked_order import Lattice, counts
 from physgen.networks.mlp import Perceptron
 from physgen.networks.unet import UNet
 from physgen.random import GeneratorRandom, PhiloxRandom, seeded_layers
@@ -186,24 +186,28 @@ def test_every_step_adds_a_site_and_the_last_one_all(n_sites, n_steps):
         assert np.array_equal(np.round(known), np.arange(n_sites + 1))
 
 
+def neighbors(grid):
+    """Pairs of neighbors of a lattice that is periodic along its first axis."""
+    return int((grid & grid.roll(1, 1)).sum() + (grid[:, :, 1:] & grid[:, :, :-1]).sum())
+
+
 def test_sites_made_at_once_are_no_neighbors():
     spec = TensorSpec(n_features=64, binary=(True,) * 64, shape=(8, 8), periodic=(True, False))
-    lattice = Lattice(spec, moves=False)
-    priority = generator().uniform(500, 64)
-    unknown = generator(1).uniform(500, 64) < 0.8
-    number = torch.full((500, 1), 4)
-    chosen = lattice.first(priority, unknown, number)
-    assert (chosen.sum(1) == 4).all()
-    assert not (chosen & ~unknown).any()
-    grid = chosen.view(-1, 8, 8)
-    touching = lambda axis: (grid & grid.roll(1, axis)).sum()
-    assert touching(1) == 0
-    assert (grid[:, :, 1:] & grid[:, :, :-1]).sum() == 0
-    # negative control: by priority alone they touch
-    alone = (ranks(torch.where(unknown, -priority, 1.0)) < 4).view(-1, 8, 8)
-    assert (alone & alone.roll(1, 1)).sum() > 50
-    # all that are left, if they must be
-    assert torch.equal(lattice.first(priority, unknown, unknown.sum(1, keepdim=True)), unknown)
+    priority, unknown = generator().uniform(500, 64), torch.ones(500, 64, dtype=torch.bool)
+    unknown[250:] = generator(1).uniform(250, 64) < 0.7
+    shares = counts(64, 24)
+    step = Lattice(spec, moves=False).groups(priority, unknown, shares)
+    assert torch.equal(step >= 0, unknown)
+    sizes = torch.stack([(step == k).sum(1) for k in range(24)])
+    wanted = (unknown.sum(1) * torch.tensor(shares)[:, None]).round()
+    assert torch.equal(sizes.cumsum(0), wanted.long())
+    assert sizes[-1].min() > 2
+    touching = sum(neighbors((step == k).view(-1, 8, 8)) for k in range(24))
+    # negative control: without neighbors known
+    flat = TensorSpec(n_features=64, binary=(True,) * 64)
+    alone = Lattice(flat, moves=False).groups(priority, unknown, shares)
+    assert torch.equal(torch.stack([(alone == k).sum(1) for k in range(24)]), sizes)
+    assert touching < 0.05 * sum(neighbors((alone == k).view(-1, 8, 8)) for k in range(24))
 
 
 # ---------------------------------------------------------------- weights

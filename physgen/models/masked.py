@@ -293,19 +293,18 @@ class MaskedDiffusionModel(GenerativeModel):
         self, x: Tensor, condition: Tensor, rng: Random, n_steps: int
     ) -> tuple[Tensor, Tensor]:
         """Put spins in place of the zeros of x; with the logarithm of their probability."""
-        priority, u = rng.uniform(*x.shape), rng.uniform(*x.shape)
-        log_prob = x.new_zeros(len(x), dtype=torch.float64)
-        done = torch.zeros(len(x), 1, dtype=torch.long, device=x.device)
-        n_unknown = (x == 0).sum(1, keepdim=True)
-        for share in counts(self.spec.n_features, n_steps):
-            wanted = (n_unknown * share).round().long()
-            if bool((wanted > done).any()):
-                chosen = self.lattice.first(priority, x == 0, wanted - done)
+        step = self.lattice.groups(
+            rng.uniform(*x.shape), x == 0, counts(self.spec.n_features, n_steps)
+        )
+        u, log_prob = rng.uniform(*x.shape), x.new_zeros(len(x), dtype=torch.float64)
+        for k in range(n_steps):
+            made = step == k
+            if bool(made.any()):
                 logits = self.logits(x, condition)
                 spins = torch.where(u < logits.sigmoid(), 1.0, -1.0)
                 gain = functional.logsigmoid(spins * logits).double()
-                log_prob += torch.where(chosen, gain, 0.0).sum(1)
-                x, done = torch.where(chosen, spins, x), wanted
+                log_prob += torch.where(made, gain, 0.0).sum(1)
+                x = torch.where(made, spins, x)
         return x, log_prob
 
     def _steps(self, n_steps: SupportsIndex | None) -> int:

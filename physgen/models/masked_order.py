@@ -100,27 +100,45 @@ class Lattice:
         """Events x (n, n_sites), translated at random."""
         return self.rolled(x, self.shifts(len(x), rng=rng)) if self.moves else x
 
-    def first(self, priority: Tensor, unknown: Tensor, number: Tensor) -> Tensor:
-        """Unknown sites of highest priority, those first that have no neighbor above them.
+    def groups(self, priority: Tensor, unknown: Tensor, shares: list[float]) -> Tensor:
+        """Step in which each site is made, where that is random, but neighbors come apart.
 
-        Sites that are made at once are drawn as if they were independent given those known,
-        which neighbors are least of all.
+        Sites of one step are drawn as if they were independent given those known, which
+        neighbors are least of all. The last step, which has the most sites, chooses first.
 
         Parameters
         ----------
         priority : Tensor of shape (n, n_sites)
-            In (0, 1).
+            Random numbers in (0, 1).
         unknown : bool Tensor of shape (n, n_sites)
-        number : Tensor of shape (n, 1)
-            How many sites of each event.
+            Sites to be made.
+        shares : list of float
+            Share of them that is known after each step.
+
+        Returns
+        -------
+        Tensor of shape (n, n_sites), int64
+            Number of the step; -1 where there is nothing to make.
+        """
+        step = torch.full(unknown.shape, -1, device=unknown.device)
+        left = unknown.sum(1, keepdim=True)
+        known = [(left * share).round().long() for share in shares]
+        before = [torch.zeros_like(left), *known[:-1]]
+        for k in reversed(range(len(shares))):
+            free = unknown & (step < 0)
+            step = torch.where(self.apart(priority, free, known[k] - before[k]), k, step)
+        return step
+
+    def apart(self, priority: Tensor, free: Tensor, number: Tensor) -> Tensor:
+        """So many free sites (n, 1) of each event, neighbors of none with higher priority first.
 
         Returns
         -------
         bool Tensor of shape (n, n_sites)
         """
-        value = torch.where(unknown, priority, -1.0)
+        value = torch.where(free, priority, -1.0)
         if self.shape and bool((number > 1).any()):
-            value = value + (unknown & (value >= self._largest_near(value)))
+            value = value + (free & (value >= self._largest_near(value)))
         return ranks(-value) < number
 
     def _largest_near(self, value: Tensor) -> Tensor:
