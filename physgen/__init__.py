@@ -16,20 +16,28 @@ from physgen.surrogate import Simulator, Surrogate
 from physgen.training import History, Progress, TrainingConfig, TrainingError
 
 if TYPE_CHECKING:
+    from physgen.bayes import posterior
+    from physgen.benchmarking import benchmark
+    from physgen.distillation import distill
     from physgen.exporting import export
+    from physgen.refinement import refine
     from physgen.validation import compare
 else:
+    # most programs need none of these, and they are a third of the package
+    _LAZY = {
+        "benchmark": "physgen.benchmarking",
+        "compare": "physgen.validation",
+        "distill": "physgen.distillation",
+        "export": "physgen.exporting",
+        "posterior": "physgen.bayes",
+        "refine": "physgen.refinement",
+    }
 
     def __getattr__(name: str) -> object:
-        # the metrics are a third of the package, and most programs compare nothing
-        if name == "compare":
-            from physgen.validation import compare
+        if name in _LAZY:
+            from importlib import import_module
 
-            return compare
-        if name == "export":
-            from physgen.exporting import export
-
-            return export
+            return getattr(import_module(_LAZY[name]), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -52,12 +60,16 @@ __all__ = [
     "Surrogate",
     "TrainingConfig",
     "TrainingError",
+    "benchmark",
     "compare",
     "concatenate",
     "describe",
+    "distill",
     "export",
     "iter_events",
     "observables",
+    "posterior",
     "read_events",
+    "refine",
     "write_events",
 ]

@@ -24,6 +24,8 @@ from physgen import storage
 from physgen.files import check_target
 from physgen.report.report import check_target as check_report
 from physgen.scoreboard import scoreboard as place_showers
+from physgen.shell_benchmark import benchmark
+from physgen.shell_distill import distill
 from physgen.shell_export import export
 from physgen.shell_ising import ising
 from physgen.shell_options import (
@@ -168,7 +170,8 @@ def sample(
     conditions: Path | None = None,
     extrapolate: bool = False,
     n_steps: int | None = None,
-    sampler: Literal["gibbs", "pt", "ptt"] | None = None,
+    sampler: Literal["gibbs", "pt", "ptt", "heun", "dpm", "euler", "ancestral"] | None = None,
+    guidance: float | None = None,
     seed: Seed = 0,
 ) -> None:
     """Generate events with a trained surrogate.
@@ -188,9 +191,14 @@ def sample(
     extrapolate
         Accept conditions outside the trained range.
     n_steps
-        Steps of the Markov chain to each event, of an RBM or EBM; by default its own.
+        Steps to each event: of the Markov chain of an RBM or EBM, or noise levels of a diffusion
+        model; by default its own.
     sampler
-        Of an RBM: chains of the training, parallel tempering, or trajectory tempering.
+        Of an RBM: chains of the training (gibbs), parallel tempering (pt), or trajectory
+        tempering (ptt); of a diffusion model heun, dpm, euler or ancestral.
+    guidance
+        Of a diffusion model trained with a fraction of dropped conditions; above 1 events are too
+        typical of their conditions.
     seed
         Event i depends only on (seed, i).
     """
@@ -201,7 +209,7 @@ def sample(
     if conditions is not None:
         table = pg.read_events(conditions, fields=list(names), stop=n_events)
         values = {**table.to_dict(), **values}
-    chosen: dict[str, Any] = {"n_steps": n_steps, "sampler": sampler}
+    chosen: dict[str, Any] = {"n_steps": n_steps, "sampler": sampler, "guidance": guidance}
     effort = {name: value for name, value in chosen.items() if value is not None}
     events = simulator(n_events, values, rng=seed, extrapolate=extrapolate, **effort)
     _write(output, events)
@@ -351,6 +359,8 @@ def info(path: Path, *, tree: str | None = None) -> None:
 
 app.command(refine)
 app.command(export)
+app.command(distill)
+app.command(benchmark)
 simulate = App(name="simulate", help="Generate events with a simulator.")
 app.command(simulate)
 

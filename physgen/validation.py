@@ -26,7 +26,7 @@ from physgen.random import Rng, as_seed
 from physgen.report.findings import BIAS_TO_ERROR, Slice, Worth, overall_worth, worth_of
 from physgen.report.report import Correlations, Report, Row
 from physgen.schema import SchemaError
-from physgen.summaries import Observables, Quantity, summarize
+from physgen.summaries import Observables, Quantity, feature_table, summarize
 
 __all__ = ["compare"]
 
@@ -313,7 +313,7 @@ def _joint(
     varying = [q for q in quantities if not q.is_constant]
     if not varying:
         return {}, None, None
-    labels, x, y = _features(varying)
+    labels, x, y = feature_table(varying)
     classifier = classifier_test(
         x, y, weights=design, max_events=draws.max_events, rng=draws.seed(2)
     )
@@ -379,28 +379,6 @@ def _memorization(
             f"{', '.join(train.schema.names)}"
         )
     return find_copies(reference, candidate, train, names, rng=draws.seed(8))
-
-
-def _features(quantities: Sequence[Quantity]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Columns for the joint tests on comparable scales; angles as cosine and sine.
-
-    The scale is half the distance of the pooled 16 % and 84 % quantiles: known to no label, and
-    indifferent to tails.
-    """
-    labels, ours, theirs = [], [], []
-    for q in quantities:
-        pooled = np.concatenate((q.reference, q.candidate))
-        if q.is_angle:
-            parts = {f"cos {q.name}": np.cos(pooled), f"sin {q.name}": np.sin(pooled)}
-        else:
-            parts = {q.name: pooled}
-        for label, values in parts.items():
-            low, high = np.quantile(values, [0.16, 0.84])
-            scaled = (values - values.mean()) / ((high - low) / 2 or values.std() or 1.0)
-            labels.append(label)
-            ours.append(scaled[: len(q.reference)])
-            theirs.append(scaled[len(q.reference) :])
-    return labels, np.stack(ours, axis=1), np.stack(theirs, axis=1)
 
 
 def _notes(quantities: Sequence[Quantity], design: Design, max_events: int) -> Iterator[str]:

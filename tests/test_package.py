@@ -40,13 +40,17 @@ def test_public_names():
         "Surrogate",
         "TrainingConfig",
         "TrainingError",
+        "benchmark",
         "compare",
         "concatenate",
         "describe",
+        "distill",
         "export",
         "iter_events",
         "observables",
+        "posterior",
         "read_events",
+        "refine",
         "write_events",
     ]
     assert pg.__all__ == public

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import physgen as pg
-from physgen.posterior import posterior
+from physgen.bayes import posterior
 
 
 def truth(n, seed):
