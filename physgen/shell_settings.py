@@ -17,8 +17,11 @@ from physgen.models import (
     ConvEnergy,
     DenoisingScoreMatching,
     FastPCD,
+    FlowPrior,
+    GaussianDecoder,
     Hinge,
     Linear,
+    MixturePrior,
     MLPEnergy,
     NonSaturating,
     Perceptron,
@@ -29,6 +32,7 @@ from physgen.models import (
     UNet,
     VoxelTransformer,
     WassersteinGP,
+    ZeroInflated,
 )
 
 __all__ = ["SHELL_SETTINGS", "library_settings"]
@@ -38,6 +42,10 @@ PARTS: dict[str, type[Any]] = {
     "relativistic": Relativistic,
     "non-saturating": NonSaturating,
     "hinge": Hinge,
+    "mixture": MixturePrior,
+    "flow": FlowPrior,
+    "gaussian": GaussianDecoder,
+    "zero-inflated": ZeroInflated,
     "wasserstein-gp": WassersteinGP,
     "edm": EDM,
     "linear": Linear,

@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from physgen.models import VAE, TensorSpec
-from physgen.models.prior import AutoregressiveMixture
-from physgen.models.vae import _kl_to_normal
+from physgen.models import VAE, TensorSpec, settings_from_dict, settings_to_dict
+from physgen.models.prior import AutoregressiveMixture, FlowPrior, MixturePrior
+from physgen.models.vae import GaussianDecoder, ZeroInflated
+from physgen.models.vae.model import _kl_to_normal
 from physgen.random import GeneratorRandom, PhiloxRandom, seeded_layers
+from physgen.tensor_spec import Rows
+from physgen.training import TrainingConfig, train
 
 MIXED = TensorSpec(n_features=3, n_conditions=1, binary=(False, True, False))
 
@@ -42,11 +45,11 @@ def test_likelihood_of_the_decoder():
     model = small_vae()
     x = torch.tensor([[0.3, -1.0, -0.7], [1.2, 1.0, 0.1]])
     z, c = torch.randn(2, 3), torch.randn(2, 1)
-    mean, log_variance = model._decode(z, c)
+    mean, log_variance, _ = model.decoder.parts(z, c)
     gauss = Normal(mean, (log_variance / 2).exp()).log_prob(x)
     spin = Bernoulli(logits=mean[:, 1]).log_prob((x[:, 1] + 1) / 2)
     expected = gauss[:, 0] + spin + gauss[:, 2]
-    assert torch.allclose(model._log_likelihood(x, z, c), expected, atol=1e-5)
+    assert torch.allclose(model.decoder.log_prob(x, z, c), expected, atol=1e-5)
 
 
 def test_elbo_is_a_bound_and_tightens_with_draws():
@@ -57,7 +60,7 @@ def test_elbo_is_a_bound_and_tightens_with_draws():
     log_weight = model.elbo(x, c, rng=generator_random()).detach().double()
     z, mu, log_variance = model._latent(x, c, generator_random())
     q = Normal(mu, (log_variance / 2).exp()).log_prob(z).sum(1)
-    exact = model._log_likelihood(x, z, c) + model.prior.log_prob(z, c) - q
+    exact = model.decoder.log_prob(x, z, c) + model.prior.log_prob(z, c) - q
     importance = torch.logsumexp(exact.detach().double(), 0) - math.log(20_000)
     assert log_weight.mean() < importance
     assert abs(float(log_weight.mean() - exact.detach().double().mean())) < 0.1
@@ -68,7 +71,7 @@ def test_free_bits_stop_the_divergence():
     x, c = torch.randn(10, 3).sign(), torch.randn(10, 1)
     loss = model.loss(x, c, player="vae", rng=generator_random())
     z, _, _ = model._latent(x, c, generator_random())
-    expected = 3 * 40 * math.log(2) * model.settings.kl_weight - model._log_likelihood(x, z, c)
+    expected = 3 * 40 * math.log(2) * model.settings.kl_weight - model.decoder.log_prob(x, z, c)
     assert torch.allclose(loss, expected, atol=1e-3)
 
 
@@ -114,6 +117,213 @@ def test_prior_samples_its_density():
     assert abs(z.prod(1).mean() - (p * product).sum()) < 5 * spread
 
 
+# ---------------------------------------------------------------- the bound on ln p(x)
+
+
+class Normals(torch.nn.Module):
+    """N(0, 1) in every latent variable."""
+
+    def log_prob(self, z, condition):
+        return Normal(0.0, 1.0).log_prob(z).sum(1)
+
+
+def linear_gaussian():
+    """x = W z + s e with three features and two latent variables, and an encoder that is off."""
+    model = small_vae(
+        TensorSpec(n_features=3), n_latent=2, decoder=GaussianDecoder(scale="feature")
+    )
+    with seeded_layers(1):
+        model.decoder.network = torch.nn.Linear(2, 3)
+        model.encoder = torch.nn.Linear(3, 4)
+    model.prior = Normals()
+    with torch.no_grad():
+        model.encoder.weight.zero_()  # wider than the true law of z given x: the weights are tame
+        model.encoder.bias.zero_()
+        model.decoder.log_variance.fill_(math.log(0.5) / 10)
+    w, b = model.decoder.network.weight.detach(), model.decoder.network.bias.detach()
+    _, log_variance, _ = model.decoder.parts(torch.zeros(1, 2), torch.zeros(1, 0))
+    covariance = w @ w.T + log_variance.exp()[0].detach().diag()
+    return model, torch.distributions.MultivariateNormal(b, covariance)
+
+
+def test_the_bound_rises_to_the_exact_likelihood():
+    model, law = linear_gaussian()
+    with seeded_layers(2):
+        x = law.sample((2000,))
+    c = torch.zeros(2000, 0)
+    exact = law.log_prob(x).double()
+    gaps = {}
+    for n_samples in (2, 16, 512):
+        bound = model.log_prob_bound(x, c, n_samples=n_samples, rng=n_samples)
+        difference = bound.value - exact
+        gaps[n_samples] = -float(difference.mean())
+        if n_samples == 512:
+            pulls = difference / bound.std_error
+            assert abs(float(pulls.mean())) < 0.4
+            assert 0.8 < float(pulls.std()) < 1.5
+            half_variance = float(bound.std_error.square().mean() / 2)
+            error = float(difference.std()) / math.sqrt(2000)
+            assert abs(gaps[512] - half_variance) < 4 * error + 0.2 * half_variance
+    assert gaps[2] > 4 * gaps[16] > 0
+    assert gaps[16] > 4 * abs(gaps[512])
+    assert gaps[2] > 0.05
+
+
+def test_one_sample_is_no_bound_with_an_error():
+    model, _ = linear_gaussian()
+    with pytest.raises(ValueError, match="n_samples must be at least 2, got 1"):
+        model.log_prob_bound(torch.zeros(1, 3), torch.zeros(1, 0), n_samples=1, rng=0)
+
+
+# ---------------------------------------------------------------- the flow
+
+
+class Turned(torch.nn.Module):
+    """v = A z."""
+
+    matrix = torch.tensor([[0.5, 0.8], [-0.3, 0.1]])
+
+    def forward(self, z, context):
+        return z @ self.matrix.T
+
+
+def small_flow(n_latent=2, n_conditions=0, **changes):
+    with seeded_layers(3):
+        return FlowPrior(**changes).build(n_latent, n_conditions, n_hidden=32)
+
+
+def test_the_density_of_a_linear_flow_is_exact():
+    """z = exp(A) e, a Gaussian."""
+    flow = small_flow(n_steps=12)
+    flow.network = Turned()
+    root = torch.matrix_exp(Turned.matrix)
+    law = torch.distributions.MultivariateNormal(torch.zeros(2), root @ root.T)
+    z = 2 * torch.randn(50, 2)
+    assert torch.allclose(flow.log_prob(z, torch.zeros(50, 0)), law.log_prob(z), atol=2e-3)
+    e = PhiloxRandom(0, torch.arange(50)).normal(50, 2)
+    made = flow.sample(50, torch.zeros(50, 0), rng=PhiloxRandom(0, torch.arange(50)))
+    assert torch.allclose(made, e @ root.T, atol=2e-3)
+
+
+def shifted_bumps(n, seed=0):
+    """Latent variables at +-1 with width 0.3, and one that follows the condition."""
+    rng = generator_random(seed)
+    c = rng.uniform(n, 1) * 2 - 1
+    side = torch.where(rng.uniform(n, 1) < 0.5, -1.0, 1.0)
+    return torch.cat((side + 0.3 * rng.normal(n, 1), c + 0.5 * rng.normal(n, 1)), dim=1), c
+
+
+def test_a_flow_learns_a_law_and_knows_its_density():
+    flow = small_flow(n_conditions=1)
+    optimizer = torch.optim.Adam(flow.parameters(), lr=5e-3)
+    z, c = shifted_bumps(20_000)
+    rng = generator_random(1)
+    untrained = flow.log_prob(z[:500], c[:500]).mean()
+    for k in range(400):
+        rows = slice(k % 78 * 256, k % 78 * 256 + 256)
+        optimizer.zero_grad()
+        flow.loss(z[rows], c[rows], rng=rng).mean().backward()
+        optimizer.step()
+    z, c = shifted_bumps(500, seed=5)
+    bumps = Normal(torch.tensor([-1.0, 1.0]), 0.3).log_prob(z[:, :1]).logsumexp(1) - math.log(2)
+    exact = (bumps + Normal(c[:, 0], 0.5).log_prob(z[:, 1])).mean()
+    found = flow.log_prob(z, c).mean()
+    assert exact - 0.15 < found < exact + 0.05
+    assert untrained < exact - 0.5
+    with torch.no_grad():
+        y = flow.sample(4000, torch.full((4000, 1), 0.8), rng=generator_random(6))
+    assert abs(float(y[:, 1].mean()) - 0.8) < 0.1
+    assert abs(float(y[:, 0].abs().mean()) - 1) < 0.1
+    assert float((y[:, 0].abs() < 0.4).float().mean()) < 0.15
+
+
+@pytest.mark.parametrize("prior", [MixturePrior(n_components=4), FlowPrior(n_steps=6)])
+def test_either_prior_serves(prior):
+    model = small_vae(prior=prior)
+    settings = model.settings
+    assert settings_from_dict(settings_to_dict(settings)) == settings
+    x, c = torch.randn(64, 3).sign(), torch.randn(64, 1)
+    for player in model.players():
+        assert model.loss(x, c, player=player, rng=generator_random()).shape == (64,)
+    assert torch.isfinite(model.elbo(x, c, rng=generator_random())).all()
+
+
+# ---------------------------------------------------------------- decoders
+
+
+def spiked(n, seed=0):
+    """Zero in 80 % of the events where the condition is 1, in 20 % where it is -1."""
+    rng = generator_random(seed)
+    c = torch.where(rng.uniform(n, 1) < 0.5, -1.0, 1.0)
+    empty = rng.uniform(n, 1) < 0.5 + 0.3 * c
+    x = torch.where(empty, 0.0, 1.5 + 0.2 * rng.normal(n, 1))
+    return torch.cat((x, rng.normal(n, 1)), dim=1), c
+
+
+def test_a_value_that_repeats_is_made_as_often():
+    x, c = spiked(8000)
+    spec = TensorSpec(n_features=2, n_conditions=1)
+    shares = {}
+    for decoder in (ZeroInflated(), GaussianDecoder()):
+        model = small_vae(spec, n_hidden=32, decoder=decoder)
+        train(model, x, c, config=TrainingConfig(steps=400, batch_size=128), rng=0)
+        y = model.sample(4000, torch.ones(4000, 1), rng=generator_random(1))
+        shares[type(decoder)] = float((y[:, 0] == 0).float().mean())
+    assert abs(shares[ZeroInflated] - 0.8) < 0.05
+    assert shares[GaussianDecoder] == 0
+    model = small_vae(spec, decoder=ZeroInflated())
+    model.decoder.look(x[:512])
+    assert model.decoder.spike[0] == 0
+    assert model.decoder.spike[1].isnan()
+
+
+def test_likelihood_with_a_spike():
+    model = small_vae(TensorSpec(n_features=2, n_conditions=1), decoder=ZeroInflated())
+    model.decoder.spike[0] = -1.5
+    x, z, c = torch.tensor([[-1.5, 0.3], [0.2, 0.3]]), torch.randn(2, 2), torch.randn(2, 1)
+    mean, log_variance, logit = model.decoder.parts(z, c)
+    gauss = Normal(mean, (log_variance / 2).exp()).log_prob(x)
+    spike = Bernoulli(logits=logit[:, 0])
+    expected = [
+        spike.log_prob(torch.ones(2))[0] + gauss[0, 1],
+        spike.log_prob(torch.zeros(2))[1] + gauss[1].sum(),
+    ]
+    assert torch.allclose(model.decoder.log_prob(x, z, c), torch.stack(expected), atol=1e-5)
+
+
+def test_one_width_per_feature_is_that_of_the_noise():
+    """What a latent variable too few cannot tell is noise of known width."""
+    rng = generator_random(0)
+    x = torch.cat((rng.normal(8000, 1), 0.3 * rng.normal(8000, 1)), dim=1)
+    decoder = GaussianDecoder(scale="feature")
+    model = small_vae(TensorSpec(n_features=2), n_latent=1, kl_weight=1.0, decoder=decoder)
+    train(model, x, config=TrainingConfig(steps=600, batch_size=128), rng=0)
+    _, log_variance, _ = model.decoder.parts(torch.randn(5, 1), torch.zeros(5, 0))
+    assert (log_variance == log_variance[0]).all()
+    y = model.sample(8000, torch.zeros(8000, 0), rng=generator_random(2))
+    assert torch.allclose(y.std(0), torch.tensor([1.0, 0.3]), rtol=0.1)
+
+
+def test_padding_is_neither_learned_nor_made():
+    rows = TensorSpec(n_features=6, n_conditions=1, shape=(3, 2), rows=Rows(0, 1.5, 1.5))
+    model = small_vae(rows)
+    c = torch.tensor([[-1.0], [1.0]])
+    x = torch.randn(2, 6) * rows.mask(c)
+    z = torch.randn(2, 6)
+    other = x + (1 - rows.mask(c))
+    assert torch.equal(model.decoder.log_prob(x, z, c), model.decoder.log_prob(other, z, c))
+    made = model.sample(500, c.repeat(250, 1), rng=generator_random())
+    assert ((made == 0) == (rows.mask(c.repeat(250, 1)) == 0)).all()
+
+
+def test_stages_have_a_vae_each():
+    first = TensorSpec(n_features=1)
+    spec = TensorSpec(n_features=3, stages=(first, TensorSpec(n_features=2, n_conditions=1)))
+    model = small_vae(spec)
+    assert list(model.players()) == ["1: vae", "1: prior", "2: vae", "2: prior"]
+    assert model.sample(5, torch.zeros(5, 0), rng=generator_random()).shape == (5, 3)
+
+
 def test_as_many_latent_variables_as_features():
     assert small_vae().prior.n_latent == 3
     assert small_vae(n_latent=7).prior.n_latent == 7
@@ -125,3 +335,7 @@ def test_settings_that_make_no_sense_are_refused():
         VAE(kl_weight=-1)
     with pytest.raises(ValueError, match="VAE: n_latent must be positive, got 0"):
         VAE(n_latent=0)
+    with pytest.raises(ValueError, match="FlowPrior: n_steps must be positive, got 0"):
+        FlowPrior(n_steps=0)
+    with pytest.raises(ValueError, match="ZeroInflated: scale must be 'event' or 'feature'"):
+        ZeroInflated(scale="pixel")

@@ -20,8 +20,9 @@ from physgen.models.ebm import (
 from physgen.models.gan import GAN, Hinge, NonSaturating, Relativistic, WassersteinGP
 from physgen.models.masked import MaskedDiffusion
 from physgen.models.masked_corrector import Corrector
+from physgen.models.prior import FlowPrior, MixturePrior
 from physgen.models.rbm import CD, PCD, RBM, FastPCD, TemperedPCD
-from physgen.models.vae import VAE
+from physgen.models.vae import VAE, GaussianDecoder, ZeroInflated
 from physgen.networks.mlp import Perceptron
 from physgen.networks.set_transformer import SetTransformer
 from physgen.networks.unet import UNet
@@ -43,12 +44,15 @@ __all__ = [
     "DenoisingScoreMatching",
     "Diffusion",
     "FastPCD",
+    "FlowPrior",
+    "GaussianDecoder",
     "GenerativeModel",
     "Grid",
     "Hinge",
     "Linear",
     "MLPEnergy",
     "MaskedDiffusion",
+    "MixturePrior",
     "ModelSettings",
     "NonSaturating",
     "Perceptron",
@@ -60,6 +64,7 @@ __all__ = [
     "UNet",
     "VoxelTransformer",
     "WassersteinGP",
+    "ZeroInflated",
     "settings_from_dict",
     "settings_to_dict",
 ]
@@ -81,6 +86,10 @@ _PARTS: tuple[type[Any], ...] = (
     Relativistic,
     Hinge,
     WassersteinGP,
+    MixturePrior,
+    FlowPrior,
+    GaussianDecoder,
+    ZeroInflated,
     EDM,
     Linear,
     VP,

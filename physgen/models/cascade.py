@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from physgen.checks import check_effort
 from physgen.models.base import GenerativeModel, HasLogProb
+from physgen.models.scores import two_sample_score
 from physgen.random import Random
 from physgen.tensor_spec import TensorSpec
 
@@ -59,6 +60,15 @@ class CascadeModel(GenerativeModel):
             for name, optimizer in model.players().items()
         }
 
+    @property
+    def turns(self) -> dict[str, int]:
+        """Turns per step of the players that have more than one."""
+        return {
+            f"{k}: {name}": n
+            for k, model in enumerate(self._models(), 1)
+            for name, n in getattr(model, "turns", {}).items()
+        }
+
     def loss(self, x: Tensor, condition: Tensor, *, player: str, rng: Random) -> Tensor:
         """Loss of a player, given the true features of the stages before."""
         stage, name = player.split(": ", 1)
@@ -74,6 +84,12 @@ class CascadeModel(GenerativeModel):
         for model in self._models():
             made = torch.cat((made, model.sample(n_events, made, rng=rng, **effort)), dim=1)
         return made[:, condition.shape[1] :]
+
+    def score(self, x: Tensor, condition: Tensor, *, rng: Random) -> float | None:
+        """Distance of whole events from the true ones; None where a stage has no score."""
+        if not all(hasattr(model, "score") for model in self._models()):
+            return None
+        return two_sample_score(x, self.sample(len(x), condition, rng=rng), condition)
 
     def log_prob(self, x: Tensor, condition: Tensor) -> Tensor:
         """Natural logarithm of the density, (n_events,): the sum over the stages.

@@ -85,6 +85,8 @@ class GANModel(GenerativeModel):
         # SiLU halves small slopes, so that normalized layers would hardly let anything through
         steep = nn.LeakyReLU if self.objective.spectral_norm else nn.SiLU
         self.discriminator = network(n_x + n_c, 1, activation=steep)
+        if self.objective.only_differences:
+            self.discriminator[-1].register_parameter("bias", None)
         if self.objective.spectral_norm:
             for layer in self.discriminator:
                 if isinstance(layer, nn.Linear):

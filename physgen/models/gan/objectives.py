@@ -42,6 +42,11 @@ class Objective(Protocol):
         """Whether every layer of the discriminator is divided by its largest singular value."""
         ...
 
+    @property
+    def only_differences(self) -> bool:
+        """Whether a constant added to D changes nothing."""
+        ...
+
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Loss of the discriminator."""
         ...
@@ -86,6 +91,7 @@ class NonSaturating:
     turns: ClassVar[int] = 1
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
     spectral_norm: ClassVar[bool] = False
+    only_differences: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_non_negative(self, "gamma")
@@ -128,6 +134,7 @@ class Relativistic:
     turns: ClassVar[int] = 1
     betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
     spectral_norm: ClassVar[bool] = False
+    only_differences: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_non_negative(self, "gamma")
@@ -167,6 +174,7 @@ class Hinge:
     turns: int = 1
     betas: ClassVar[tuple[float, float]] = (0.0, 0.9)
     spectral_norm: ClassVar[bool] = True
+    only_differences: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_positive(self, "turns")
@@ -209,6 +217,7 @@ class WassersteinGP:
     turns: int = 5
     betas: ClassVar[tuple[float, float]] = (0.0, 0.9)
     spectral_norm: ClassVar[bool] = False
+    only_differences: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_positive(self, "penalty_weight", "turns")

@@ -1,0 +1,178 @@
+r"""Laws of an event given its latent variables.
+
+Features are independent given z and the condition c. A binary one is -1 or +1 with
+:math:`p(+1) = \mathrm{sigmoid}\, l(z, c)`, whatever the decoder. Real ones are
+
+* Gaussian, :math:`N(m(z, c), s^2)`, with s a function of z and c or one number per feature
+* or, where one value v repeats, v with probability :math:`\pi(z, c)` and Gaussian otherwise; the
+  law is then a density beside v and a probability at v
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from physgen.networks.mlp import MLP
+from physgen.random import Random
+from physgen.tensor_spec import TensorSpec
+
+__all__ = ["Decoder", "GaussianDecoder", "ZeroInflated", "bounded"]
+
+_LOG_2PI = math.log(2 * math.pi)
+# a value that so many events of the first batch share is no coincidence
+_MIN_REPEATS, _MIN_SHARE = 3, 0.01
+# Adam moves every number by its rate per step; one that is no weight has farther to go
+_SPEED = 10.0
+_Scale = Literal["event", "feature"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianDecoder:
+    """Gaussian features with a width that is learned.
+
+    Parameters
+    ----------
+    scale : {"event", "feature"}, default "event"
+        Whether the width depends on the event, or is one number per feature: the latter cannot
+        trade sharp events for blurred ones (Rybkin et al., arXiv:2006.13202).
+    """
+
+    scale: _Scale = "event"
+
+    def __post_init__(self) -> None:
+        _check_scale(self)
+
+    def build(self, spec: TensorSpec, n_latent: int, *, n_hidden: int, n_layers: int) -> Decoder:
+        """Build the network for tensors of this shape."""
+        return Decoder(spec, n_latent, n_hidden, n_layers, scale=self.scale, inflated=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroInflated:
+    """Gaussian features, but for one value of each that may repeat, such as an empty cell's.
+
+    Which value that is, the first batch of the training says: the one that at least 1 % of its
+    events share. Features without such a value are Gaussian.
+
+    Parameters
+    ----------
+    scale : {"event", "feature"}, default "event"
+        As for :class:`GaussianDecoder`.
+    """
+
+    scale: _Scale = "event"
+
+    def __post_init__(self) -> None:
+        _check_scale(self)
+
+    def build(self, spec: TensorSpec, n_latent: int, *, n_hidden: int, n_layers: int) -> Decoder:
+        """Build the network for tensors of this shape."""
+        return Decoder(spec, n_latent, n_hidden, n_layers, scale=self.scale, inflated=True)
+
+
+class Decoder(nn.Module):
+    """Law of x (n_events, n_features) given z (n_events, n_latent) and the condition.
+
+    Parameters
+    ----------
+    spec : TensorSpec
+    n_latent, n_hidden, n_layers : int
+    scale : {"event", "feature"}
+    inflated : bool
+        Whether features may have a value that repeats.
+    """
+
+    binary: Tensor
+    spike: Tensor
+    has_looked: Tensor
+
+    def __init__(
+        self,
+        spec: TensorSpec,
+        n_latent: int,
+        n_hidden: int,
+        n_layers: int,
+        *,
+        scale: _Scale,
+        inflated: bool,
+    ) -> None:
+        super().__init__()
+        self.spec, self.inflated = spec, inflated
+        n_x = spec.n_features
+        self.register_buffer("binary", torch.tensor(spec.binary), persistent=False)
+        self.n_parts = 1 + (scale == "event") + inflated
+        network = partial(MLP, n_hidden=n_hidden, n_layers=n_layers)
+        self.network = network(n_latent + spec.n_conditions, self.n_parts * n_x)
+        # without real features there would be nothing to learn
+        shared = scale == "feature" and spec.n_binary < n_x
+        self.log_variance = nn.Parameter(torch.zeros(n_x)) if shared else None
+        if inflated:
+            self.register_buffer("spike", torch.full((n_x,), torch.nan))
+            self.register_buffer("has_looked", torch.tensor(False))
+
+    def look(self, x: Tensor) -> None:
+        """Find the values that repeat in the first batch of the training."""
+        if not self.inflated or bool(self.has_looked):
+            return
+        value = torch.mode(x, dim=0).values
+        share = (x == value).double().mean(0)
+        repeats = share >= max(_MIN_SHARE, _MIN_REPEATS / len(x))
+        self.spike.copy_(torch.where(repeats & ~self.binary, value, torch.nan))
+        self.has_looked.fill_(True)
+
+    def log_prob(self, x: Tensor, z: Tensor, condition: Tensor) -> Tensor:
+        """Natural logarithm of the law of x given z, shape (n_events,)."""
+        mean, log_variance, logit = self.parts(z, condition)
+        terms = -((x - mean).square() * (-log_variance).exp() + log_variance + _LOG_2PI) / 2
+        if logit is not None:
+            with_spike = torch.where(
+                x == self.spike, F.logsigmoid(logit), F.logsigmoid(-logit) + terms
+            )
+            terms = torch.where(self.spike.isnan(), terms, with_spike)
+        # x = -1, +1: ln p(x) = ln sigmoid(x l)
+        terms = torch.where(self.binary, F.logsigmoid(x * mean), terms)
+        there = self.spec.mask(condition)
+        return terms.sum(1) if there is None else (terms * there).sum(1)
+
+    def sample(self, z: Tensor, condition: Tensor, *, rng: Random) -> Tensor:
+        """Draw events given z, shape (n_events, n_features)."""
+        mean, log_variance, logit = self.parts(z, condition)
+        x = mean + (log_variance / 2).exp() * rng.normal(*mean.shape)
+        if self.spec.n_binary > 0:
+            spins = torch.where(rng.uniform(*mean.shape) < torch.sigmoid(mean), 1.0, -1.0)
+            x = torch.where(self.binary, spins, x)
+        if logit is not None:
+            at_spike = (rng.uniform(*mean.shape) < torch.sigmoid(logit)) & ~self.spike.isnan()
+            x = torch.where(at_spike, self.spike, x)
+        there = self.spec.mask(condition)
+        return x if there is None else x * there
+
+    def parts(self, z: Tensor, condition: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Means or logits of binary features, log-variances, logits of the spikes."""
+        found = self.network(torch.cat((z, condition), dim=1)).chunk(self.n_parts, dim=1)
+        logit = found[-1] if self.inflated else None
+        if len(found) - self.inflated == 2:
+            return found[0], bounded(found[1]), logit
+        if self.log_variance is None:
+            return found[0], torch.zeros_like(found[0]), logit
+        return found[0], bounded(_SPEED * self.log_variance).expand_as(found[0]), logit
+
+
+def bounded(log_variance: Tensor) -> Tensor:
+    """Keep a log-variance within +-10, smoothly: no width collapses onto a single event."""
+    return 10 * torch.tanh(log_variance / 10)
+
+
+def _check_scale(settings: GaussianDecoder | ZeroInflated) -> None:
+    if settings.scale not in get_args(_Scale):
+        raise ValueError(
+            f"{type(settings).__name__}: scale must be 'event' or 'feature', got "
+            f"{settings.scale!r}"
+        )
