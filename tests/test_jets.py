@@ -11,7 +11,7 @@ from physgen.models import SetTransformer
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom
 from physgen.schema import Field, Schema, SchemaError
-from physgen.transforms import Categories, Count, Linear, Log
+from physgen.transforms import Categories, Count, Linear, Log, Quantile
 
 N, N_MAX = 400, 12
 PARTICLE = ("particle_eta_rel", "particle_phi_rel", "particle_pt_rel")
@@ -94,6 +94,24 @@ def test_numbers_first_then_the_cloud(fitted):
     cloud_of = fitted.clouds["particle"]
     assert (cloud_of.counter, cloud_of.truncated) == ("n_particles", True)
     assert [type(t) for t in cloud_of.transforms[1:]] == [Linear, Log]
+
+
+@pytest.mark.parametrize(
+    ("draw", "kind"),
+    [
+        (lambda rng, n: rng.normal(0, 0.1, n), Linear),
+        (lambda rng, n: rng.uniform(-1, 1, n), Linear),
+        (lambda rng, n: rng.laplace(0, 0.1, n), Quantile),
+        (lambda rng, n: rng.standard_t(3, n), Quantile),
+        (lambda rng, n: rng.exponential(1, n), Log),
+    ],
+)
+def test_peaks_with_tails_get_a_normal_score(draw, kind):
+    rng = np.random.default_rng(4)
+    counts = rng.integers(1, 20, N)
+    hits = {"hit_x": ak.unflatten(draw(rng, counts.sum()), counts), "e": rng.normal(size=N)}
+    fitted = Preprocessor.fit(pg.Events.from_dict(hits))
+    assert isinstance(fitted.clouds["hit"].transforms[0], kind)
 
 
 def test_the_number_of_particles_says_how_many_rows_there_are(jets, fitted):
