@@ -24,12 +24,16 @@ class Rows:
         need be no such column.
     n_max : int, optional
         Largest number of rows, where the condition counts on beyond them.
+    ordered : bool, default False
+        Whether the rows of every event stand in a known order (falling momentum), which tells
+        something of each; else their order means nothing.
     """
 
     feature: int
     shift: float
     scale: float
     n_max: int | None = None
+    ordered: bool = False
 
     def count(self, condition: Tensor) -> Tensor:
         """Number of rows of each event, of shape (n_events,), int64; 0 or more."""
@@ -63,7 +67,7 @@ class TensorSpec:
         For each axis of ``shape`` whether its ends meet: lattices, angles of a calorimeter.
     rows : Rows, optional
         Where the array is a set of rows (particles of a jet), of which an event has the first few
-        and zeros behind; their order means nothing.
+        and zeros behind.
     stages : tuple of TensorSpec, optional
         Where the features come in groups (energies of a shower, then its shape): each is made
         given the conditions and all groups before it, which are conditions in its spec.

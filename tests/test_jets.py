@@ -150,6 +150,12 @@ def test_noise_becomes_jets_like_those_of_the_file(jets, fitted, tmp_path):
     assert ak.all(again["particle_pt_rel"] == pt)
 
 
+def test_the_order_of_a_cloud_is_known_where_there_is_one(jets, fitted):
+    assert fitted.spec.stages[1].rows.ordered
+    turned = jets.with_columns({name: jets[name][:, ::-1] for name in PARTICLE})
+    assert not Preprocessor.fit(turned).spec.stages[1].rows.ordered
+
+
 def test_rows_without_a_jagged_counter_in_the_file(jets):
     columns = {n: jets[n] for n in jets.schema.names if n != "n_particles"}
     fitted = Preprocessor.fit(jets[list(columns)])

@@ -1,5 +1,7 @@
 """Set transformers: their symmetry, their padding, and what they can learn."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -55,6 +57,16 @@ def test_the_output_follows_a_permutation_of_the_rows(attention):
     again = rows_of(network(moved, context, condition))
     assert (again[2].flip(0) - output[2]).abs().max() > 1e-3
     assert (again[4].flip(0) - output[4]).abs().max() < 1e-12
+
+
+def test_rows_in_a_known_order_are_told_their_place():
+    ordered = dataclasses.replace(SPEC, rows=dataclasses.replace(SPEC.rows, ordered=True))
+    x, context, condition = inputs((7, 7))
+    turned = rows_of(x).flip(1).flatten(1)
+    for settings, follows in (({}, False), ({"ordered": False}, True)):
+        network = make(spec=ordered, **settings)
+        output = rows_of(network(x, context, condition)).flip(1).flatten(1)
+        assert ((network(turned, context, condition) - output).abs().max() < 1e-12) == follows
 
 
 @BOTH

@@ -34,6 +34,11 @@ class SetTransformer:
     through every permutation of the rows, and rows that an event does not have neither count nor
     have an output other than 0.
 
+    Where the rows are known to stand in an order (particles in that of falling momentum, which the
+    preprocessor restores), each is told its place by a vector added to it, unless ``ordered`` is
+    False. Then it is no longer the same network at every place, but has to find out less: the
+    hardest particle of a jet and the tenth have different laws.
+
     Parameters
     ----------
     n_hidden : int, default 64
@@ -43,8 +48,9 @@ class SetTransformer:
     n_heads : int, default 4
         Queries with which g, and with ``attention`` every row, attends to the rows.
     attention : bool, default False
-        Self-attention among the rows at the begin of each block: more per step, several times as
-        long.
+        Self-attention among the rows at the begin of each block; a step takes twice as long.
+    ordered : bool, default True
+        Whether to use the order of the rows, where there is one.
 
     References
     ----------
@@ -65,6 +71,7 @@ class SetTransformer:
     n_blocks: int = 4
     n_heads: int = 4
     attention: bool = False
+    ordered: bool = True
 
     def __post_init__(self) -> None:
         require_positive(self, "n_hidden", "n_blocks", "n_heads")
@@ -102,6 +109,9 @@ class SetNetwork(nn.Module):
         self.rows, self.shape = rows, (spec.shape[0], spec.shape[1])
         n_hidden = settings.n_hidden
         self.first = nn.Linear(self.shape[1], n_hidden)
+        self.places = None
+        if rows.ordered and settings.ordered:
+            self.places = nn.Parameter(0.3 * torch.randn(self.shape[0], n_hidden))
         self.blocks = nn.ModuleList(
             _Block(settings, self.shape[0], n_context) for _ in range(settings.n_blocks)
         )
@@ -114,6 +124,8 @@ class SetNetwork(nn.Module):
         """Map x (n, n_max * width) with context (n, n_context) to the same shape as x."""
         present = self._present(condition)
         h = self.first(x.view(-1, *self.shape).masked_fill(~present, 0.0))
+        if self.places is not None:
+            h = h + self.places
         g = context
         for block in self.blocks:
             h, g = block(h, g, present)

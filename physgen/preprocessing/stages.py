@@ -152,7 +152,7 @@ def _rows(
     if isinstance(transform, Count):
         transform = transform.inner
     if isinstance(transform, Linear):
-        return Rows(feature, transform.mean, transform.std, cloud.n_max)
+        return Rows(feature, transform.mean, transform.std, cloud.n_max, bool(cloud.descending))
     if isinstance(transform, Constant):
-        return Rows(0, float(cloud.n_max), 0.0, cloud.n_max)
+        return Rows(0, float(cloud.n_max), 0.0, cloud.n_max, bool(cloud.descending))
     return None
