@@ -13,17 +13,15 @@ import physgen as pg
 pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
 
 SOURCE = Path(__file__).parents[1] / "examples" / "cpp"
-PLACES = ("/usr/include/onnxruntime", "/usr/local/include/onnxruntime", "/usr/include")
+PLACES = ("/usr/include", "/usr/local/include")
 
 
 def root():
     """Folder of onnxruntime for CMake; empty for that of the system."""
     given = os.environ.get("ONNXRUNTIME_ROOT", "")
-    found = [p for p in PLACES if list(Path(p).glob("**/onnxruntime_cxx_api.h"))]
+    found = any(list(Path(p).glob("onnxruntime/**/onnxruntime_cxx_api.h")) for p in PLACES)
     if not given and not found:
-        pytest.skip(
-            "no headers of onnxruntime: install libonnxruntime-dev or set ONNXRUNTIME_ROOT"
-        )
+        pytest.skip("no headers of onnxruntime (libonnxruntime-dev, or set ONNXRUNTIME_ROOT)")
     for tool in ("cmake", "g++"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")

@@ -1,7 +1,7 @@
 // Calls a model exported by `physgen export run -o shower.onnx` event by event, as a simulation does:
 // batch 1, conditions in the units of the truth, noise from the host's generator.
 //   generate shower.onnx                     check the example of the card, print ms/event
-//   generate shower.onnx 1000 50000          1000 events at the conditions 50000 (MeV), ...
+//   generate shower.onnx 1000 50000          1000 events at the condition 50000 (MeV)
 #include <onnxruntime_cxx_api.h>
 #include <algorithm>
 #include <chrono>
@@ -129,8 +129,7 @@ int main(int n_words, char** words) try {
     given[i][0] = n_words > word ? std::stod(words[word])
                                  : model.metadata("physgen.range." + model.inputs[i])[0];
   }
-  double sum = 0;
-  int n_outside = 0;
+  double sum = 0, n_outside = 0;
   const auto start = std::chrono::steady_clock::now();
   for (int event = 0; event < n_events; ++event) {
     for (size_t i = 0; i < given.size(); ++i)
@@ -143,7 +142,7 @@ int main(int n_words, char** words) try {
   const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
   std::printf("%d events, %.3f ms/event, mean sum of %s %.6g\n", n_events, spent.count() / n_events,
               model.outputs[0].c_str(), sum / n_events);
-  if (n_outside > 0) std::printf("the conditions lie outside the trained range\n");
+  if (n_outside > 0) std::puts("the conditions lie outside the trained range");
   return difference < 1e-4 && n_outside == 0 ? 0 : 1;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "error: %s\n", error.what());
