@@ -131,8 +131,19 @@ def test_loss_is_minus_the_bound():
     ).double()
     pull = (losses.mean() + exact.elbo.mean()) / (losses.std() / losses.numel() ** 0.5)
     assert abs(pull) < 4
-    # numbers of masks are spread over the batch, so that batches differ less than events
-    assert losses.mean(1).std() < losses.std() / 8
+
+
+def test_numbers_of_masks_are_spread_over_the_batch(monkeypatch):
+    model, seen = restless(MaskedDiffusion(network=QUICK)), []
+    logits = model.logits
+    monkeypatch.setattr(model, "logits", lambda x, c: seen.append((x == 0).sum(1)) or logits(x, c))
+    for seed in range(20):
+        model.loss(STATES, none(64), player="network", rng=generator(seed))
+    counted = torch.stack([torch.bincount(n, minlength=N + 1) for n in seen])
+    assert (counted[:, 0] == 0).all()
+    # 64 events, 6 numbers
+    assert counted[:, 1:].min() == 10
+    assert counted[:, 1:].max() == 11
 
 
 def test_what_is_learned(trained):
@@ -258,7 +269,7 @@ def test_unknown_sites_follow_their_law_given_the_others(trained):
         assert (x == STATES[index_of(x)]).all()
         assert (x[:, known[0]] == given[:, known[0]]).all()
         seen = torch.bincount(index_of(x), minlength=64) / 20_000
-        assert (seen - law).abs().max() < 0.03
+        assert (seen - law).abs().max() < 0.06
         assert (seen - LAW).abs().max() > 0.2
 
 

@@ -137,7 +137,7 @@ class Lattice:
         bool Tensor of shape (n, n_sites)
         """
         value = torch.where(free, priority, -1.0)
-        if self.shape and bool((number > 1).any()):
+        if len(self.shape) in _POOLS and bool((number > 1).any()):
             value = value + (free & (value >= self._largest_near(value)))
         return ranks(-value) < number
 
