@@ -283,7 +283,7 @@ class Surrogate:
         """
         if not isinstance(self.model, HasLogProb):
             kind = type(self.model).__name__
-            raise TypeError(f"{kind} has no log_prob (RBM has; of an EBM it is -energy - log_z)")
+            raise TypeError(f"{kind} has no log_prob (RBM, Diffusion; for EBM -energy - log_z)")
         given = densities.given_events(
             self.preprocessor, self.conditions, events, extrapolate=extrapolate
         )
@@ -380,7 +380,8 @@ class Surrogate:
         True
         """
         if not isinstance(self.model, CompletesEvents):
-            raise TypeError(f"{type(self.model).__name__} cannot complete events: RBM can")
+            kind = type(self.model).__name__
+            raise TypeError(f"{kind} cannot complete events; pg.posterior may serve instead")
         check_effort(self.model.complete, effort, filled_in="x known condition rng")
         given = densities.given_events(
             self.preprocessor, self.conditions, events, unknown=True, extrapolate=extrapolate
