@@ -6,15 +6,15 @@ trains on one core, keeps the surrogate in the folder ``run`` (where it is there
 used and not trained again) and writes benchmarks/results/masked_ising.json (not with --quick).
 With --only some sections, their rows are added to the others.
 
-- samples: energy, |m|, U4, specific heat, susceptibility and correlations of lattices made in a
-  few numbers of steps. Pulls are deviations in standard errors of both samples: energy and
+- samples: energy, |m|, U4, specific heat, susceptibility and correlations of lattices made in some
+  numbers of steps. Pulls are deviations in standard errors of both samples: energy and
   specific heat from the exact values (Kaufman), the others from a simulation of 100,000 lattices.
-  Then the same lattices after sweeps of Metropolis moves with the known energy; and what as many
-  sweeps make of random spins.
+  Then, for the first of these numbers: the same lattices with weights exp(-beta E) / q, where q is
+  the probability to make them in the order in which their sites came, ln Z from these weights, a
+  chain of the independence sampler through them; and after sweeps of Metropolis moves
+  with the known energy, beside what as many sweeps make of random spins.
 - bound: the ELBO of simulated lattices against their exact ln p = -beta E - ln Z. The mean of the
   difference bounds the divergence KL(p || model) from above.
-- weights: ln Z from the probabilities of the lattices made, each in the order its sites came,
-  effective sample size, and chains of the independence sampler, which are exact.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ BATCH = 64
 class Sizes:
     """How much of everything."""
 
-    def __init__(self, quick, steps, jobs):
-        scale = 50 if quick else 1
-        self.steps, self.jobs = steps // scale, jobs
-        self.n_events, self.n_slow = 10_000 // scale, 1024 // (4 if quick else 1)
-        self.n_truth, self.n_bound = 100_000 // scale, 4096 // scale
+    def __init__(self, args):
+        scale = 50 if args.quick else 1
+        self.steps, self.n_sampling_steps, self.jobs = args.steps // scale, args.n_steps, args.jobs
+        self.n_events, self.n_moved = args.events // (10 if args.quick else 1), 2048
+        self.n_truth, self.n_bound = 100_000 // scale, 2048 // scale
 
 
 def trained(folder, sizes):
@@ -98,35 +98,92 @@ def judged(events, truth):
     return rows | {"js_energy": js, "js_floor": floor}
 
 
-def made(surrogate, n_events, jobs, **effort):
-    """Lattices, the same for any number of jobs, and CPU milliseconds for each."""
-    n_each = 256 * -(-n_events // (256 * jobs))  # whole blocks of the surrogate
-    starts = range(0, n_events, n_each)
-    part = partial(timed_part, surrogate, n_events, n_each, effort)
+def made(surrogate, n_events, n_steps, jobs):
+    """Lattices as of ``surrogate(n_events, rng=2)``, ln q of each, CPU milliseconds for each."""
     with ProcessPoolExecutor(jobs) as pool:
-        parts = list(pool.map(part, starts))
-    events = pg.concatenate([events for events, _ in parts])
-    return events, 1000 * sum(seconds for _, seconds in parts) / n_events
+        parts = list(pool.map(partial(block, surrogate, n_steps), range(0, n_events, 256)))
+    x, log_q = (torch.cat(part)[:n_events] for part in zip(*(p[:2] for p in parts), strict=True))
+    return x, log_q, 1000 * sum(p[2] for p in parts) / (256 * len(parts))
 
 
-def timed_part(surrogate, n_events, n_each, effort, first):
+def block(surrogate, n_steps, first):
     torch.set_num_threads(1)
     start = time.process_time()
-    n = min(n_each, n_events - first)
-    return surrogate(n, rng=2, first_event=first, **effort), time.process_time() - start
+    rng = PhiloxRandom(2, torch.arange(first, first + 256))
+    x, log_q = surrogate.model.propose(256, torch.zeros(256, 0), rng=rng, n_steps=n_steps)
+    return x, log_q, time.process_time() - start
 
 
 def section_samples(surrogate, sizes, truth):
     rows = {}
-    for n_steps, n_events in ((32, sizes.n_events), (128, sizes.n_slow)):
-        events, cost = made(surrogate, n_events, sizes.jobs, n_steps=n_steps)
-        name = f"{n_steps} steps, {n_events} lattices"
-        rows[name] = judged(events, truth) | {"cpu_ms_per_lattice": cost}
+    for n_steps in sizes.n_sampling_steps:
+        x, log_q, cost = made(surrogate, sizes.n_events, n_steps, sizes.jobs)
+        name = f"{n_steps} steps"
+        rows[name] = judged(events_of(x), truth)
+        rows[name] |= {"n_lattices": len(x), "cpu_ms_per_lattice": cost}
         show(name, rows[name])
-        if n_events == sizes.n_events:
-            rows |= corrected(f"{n_steps} steps", tensor_of(events), truth)
-    uniform = PhiloxRandom(9, torch.arange(sizes.n_slow)).uniform(sizes.n_slow, SIDE**2)
+        rows[f"{name}, weights"] = weighted(x, log_q, truth)
+        show(f"{name}, weights", rows[f"{name}, weights"])
+        if n_steps == sizes.n_sampling_steps[0]:
+            rows |= corrected(name, x[: sizes.n_moved], truth)
+    uniform = PhiloxRandom(9, torch.arange(sizes.n_moved)).uniform(sizes.n_moved, SIDE**2)
     return rows | corrected("random spins", torch.where(uniform < 0.5, -1.0, 1.0), truth)
+
+
+def weighted(x, log_q, truth):
+    """Averages with weights, ln Z, and a chain: all exact but for their errors."""
+    energy = ISING.reduced_energy(CRITICAL_BETA)
+    log_w = -energy(x).double() - log_q
+    w = (log_w - log_w.max()).exp().numpy()
+    m = x.mean(1).abs().double().numpy()
+    each = np.stack((-energy(x).double().numpy() / (-CRITICAL_BETA * SIDE**2), m, m**2, m**4))
+    groups = np.array_split(np.arange(len(w)), 100)
+    left_out = [np.setdiff1d(np.arange(len(w)), group) for group in groups]
+    values = weighted_averages(each, w)
+    jackknife = np.array([weighted_averages(each[:, i], w[i]) for i in left_out])
+    errors = np.sqrt((len(groups) - 1) * jackknife.var(axis=0))
+    rows = {}
+    names = ("energy", "abs_magnetization", "binder_cumulant")
+    for name, value, error in zip(names, values, errors, strict=True):
+        exact = (EXACT.energy_per_site, 0.0) if name == "energy" else truth[name]
+        pull = (value - exact[0]) / np.hypot(error, exact[1])
+        rows[name] = {
+            "value": float(value), "error": float(error), "truth": exact[0], "pull": float(pull)
+        }  # fmt: skip
+    rows |= {
+        "ln_z": float(np.log(w.mean()) + log_w.max()),
+        "ln_z_error": float(w.std() / w.mean() / len(w) ** 0.5),
+        "ln_z_exact": EXACT.ln_z,
+        "ln_z_variational": float(log_w.mean()),
+        "effective_sample_fraction": float(w.sum() ** 2 / (w**2).sum() / len(w)),
+    }
+    return rows | chain_of(x, log_q, energy)
+
+
+def weighted_averages(each, w):
+    e, m, m2, m4 = (each * w).sum(1) / w.sum()
+    return e, m, 1 - m4 / (3 * m2**2)
+
+
+def chain_of(x, log_q, energy):
+    """Independence sampler through the lattices made, as 16 chains."""
+    n = len(x) // 16 * 16
+    chain = mcmc.independence_chains(
+        energy,
+        x[:n].view(-1, 16, x.shape[1]),
+        log_q[:n].view(-1, 16),
+        n_burn_in=n // 160,
+        observables={"e": lambda s: energy(s) / (SIDE**2 * CRITICAL_BETA)},
+        rng=4,
+    )
+    found = mcmc.measure([chain.series["e"]], min_length=0)
+    return {
+        "chain_acceptance": float(chain.acceptance.mean()),
+        "chain_tau": float(found.tau),
+        "chain_energy": float(found.value),
+        "chain_energy_error": float(found.std_error),
+        "chain_energy_pull": float(found.pull(EXACT.energy_per_site)),
+    }
 
 
 def corrected(start, x, truth):
@@ -142,21 +199,20 @@ def corrected(start, x, truth):
             ]
         )
         cost = 1000 * (time.process_time() - begin) / len(x) / n_more
-        spins = x.view(-1, SIDE, SIDE).to(torch.int8).numpy()
         name = f"{start}, {n_sweeps} sweeps"
-        rows[name] = judged(pg.Events.from_dict({"spins": spins}), truth)
-        rows[name]["cpu_ms_per_sweep"] = cost
+        rows[name] = judged(events_of(x), truth)
+        rows[name] |= {"n_lattices": len(x), "cpu_ms_per_sweep": cost}
         show(name, rows[name])
     return rows
 
 
-def tensor_of(events):
-    return torch.from_numpy(events["spins"].reshape(len(events), -1)).float()
+def events_of(x):
+    return pg.Events.from_dict({"spins": x.view(-1, SIDE, SIDE).to(torch.int8).numpy()})
 
 
 def section_bound(surrogate, sizes, _):
     lattices = ISING(sizes.n_bound, {"beta": CRITICAL_BETA}, rng=8)["spins"]
-    x = tensor_of({"spins": lattices})
+    x = torch.from_numpy(lattices.reshape(len(lattices), -1)).float()
     rng = GeneratorRandom(as_generator(3))
     parts = [
         surrogate.model.elbo(part, torch.zeros(len(part), 0), rng=rng, n_samples=16)[0]
@@ -178,65 +234,23 @@ def section_bound(surrogate, sizes, _):
     return row
 
 
-def section_weights(surrogate, sizes, _):
-    """Weights of lattices made in one step per site, and an exact chain of them."""
-    n_chains, n = 16, sizes.n_slow
-    x, log_q = (
-        torch.cat(parts)
-        for parts in zip(
-            *(
-                surrogate.model.propose(
-                    256, torch.zeros(256, 0), rng=PhiloxRandom(6, torch.arange(i, i + 256)),
-                    n_steps=128,
-                )
-                for i in range(0, n, 256)
-            ),
-            strict=True,
-        )
-    )  # fmt: skip
-    energy = ISING.reduced_energy(CRITICAL_BETA)
-    log_w = -energy(x).double() - log_q
-    w = (log_w - log_w.max()).exp()
-    chain = mcmc.independence_chains(
-        energy,
-        x.view(-1, n_chains, x.shape[1]),
-        log_q.view(-1, n_chains),
-        n_burn_in=n // n_chains // 8,
-        observables={"e": lambda s: energy(s) / (SIDE**2 * CRITICAL_BETA)},
-        rng=4,
-    )
-    found = chain.measure("e")
-    row = {
-        "steps": 128,
-        "n_lattices": n,
-        "ln_z": float(w.mean().log() + log_w.max()),
-        "ln_z_error": float(w.std() / w.mean() / n**0.5),
-        "ln_z_exact": EXACT.ln_z,
-        "ln_z_variational": float(log_w.mean()),
-        "effective_sample_fraction": float(w.sum() ** 2 / w.square().sum() / n),
-        "acceptance": float(chain.acceptance.mean()),
-        "chain_tau": found.tau,
-        "chain_energy": found.value,
-        "chain_energy_error": found.std_error,
-        "chain_energy_pull": float(found.pull(EXACT.energy_per_site)),
-    }
-    show("weights", row)
-    return row
-
-
-SECTIONS = ("samples", "bound", "weights")
+SECTIONS = ("bound", "samples")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--surrogate", type=Path, help="folder of the surrogate, new or trained")
     parser.add_argument("--steps", type=int, default=2000, help="of the training")
+    parser.add_argument(
+        "--n-steps", type=int, nargs="*", default=[32, 128], help="of the sampling"
+    )
+    parser.add_argument("--events", type=int, default=10_000, help="lattices made")
     parser.add_argument("--jobs", type=int, default=1, help="processes that make lattices")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="*", choices=SECTIONS, default=SECTIONS)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    sizes = Sizes(args.quick, args.steps, args.jobs)
+    sizes = Sizes(args)
     surrogate = trained(args.surrogate, sizes)
     training = {
         "cpu_seconds": surrogate.info["cpu_seconds"],
