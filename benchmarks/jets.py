@@ -1,6 +1,6 @@
 """Quality on jets of 30 particles: multiplicity first, then the cloud; gluons and tops.
 
-    python benchmarks/jets.py --cpu-seconds 1200 --classes gluon,top --models set,attention
+    python benchmarks/jets.py --cpu-seconds 1200 --classes gluon,top --networks set,attention
 
 Trains on 10,000 jets, makes 10,000 and compares them with the 10,000 held out: Wasserstein
 distances W1, the Fréchet and kernel physics distances (FPD, KPD) of the substructure, and the AUC
@@ -30,10 +30,11 @@ from physgen.packs import find_packs
 
 PARTICLE = ("particle_eta_rel", "particle_phi_rel", "particle_pt_rel")
 SIMULATION_MS = 10.0  # Pythia 8 and the jet finder, per jet on one core
-MODELS = {
-    "set": lambda: pg.Diffusion(network=pg.models.SetTransformer()),
-    "attention": lambda: pg.Diffusion(network=pg.models.SetTransformer(attention=True)),
-    "perceptron": lambda: pg.Diffusion(network=pg.models.Perceptron()),
+NETWORKS = {
+    "set": pg.models.SetTransformer(),
+    "unordered": pg.models.SetTransformer(ordered=False),
+    "attention": pg.models.SetTransformer(attention=True),
+    "perceptron": pg.models.Perceptron(),
 }
 
 
@@ -99,7 +100,12 @@ def fit(train, settings, cpu_seconds, batch_size, seed):
 
 
 def run(name, train, truth, floor, args):
-    surrogate, training = fit(train, MODELS[name](), args.cpu_seconds, args.batch_size, args.seed)
+    settings = pg.Diffusion(
+        network=NETWORKS[name],
+        array_learning_rate=args.learning_rate,
+        n_sampling_steps=args.sampling_steps,
+    )
+    surrogate, training = fit(train, settings, args.cpu_seconds, args.batch_size, args.seed)
     start = time.process_time()
     fake = surrogate(len(truth), rng=args.seed + 1)
     per_jet = 1e3 * (time.process_time() - start) / len(fake)
@@ -108,7 +114,7 @@ def run(name, train, truth, floor, args):
         **judge(truth, fake, floor),
         "training_cpu_seconds": training,
         "steps": int(steps),
-        "batch_size": args.batch_size,
+        **{k: getattr(args, k) for k in ("batch_size", "learning_rate", "sampling_steps", "seed")},
         "ms_per_jet": per_jet,
         "times_faster_than_simulation": SIMULATION_MS / per_jet,
     }
@@ -127,9 +133,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="data/jets_{}.h5")
     parser.add_argument("--classes", default="gluon,top")
-    parser.add_argument("--models", default="set")
+    parser.add_argument("--networks", default="set")
     parser.add_argument("--cpu-seconds", type=float, default=1200.0)
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--sampling-steps", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", default="benchmarks/results/jets.json")
     args = parser.parse_args()
@@ -141,7 +149,7 @@ def main():
         train, truth = jets.split(0.5, rng=0)
         floor = floors(jets)
         rows[f"{kind}: truth against truth"] = {"w1": floor, "n_jets": len(truth)}
-        for name in args.models.split(","):
+        for name in args.networks.split(","):
             rows[f"{kind}: {name}"] = run(name, train, truth, floor, args)
             show(f"{kind}: {name}", rows[f"{kind}: {name}"])
             write_result(args.output, rows)
