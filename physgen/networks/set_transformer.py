@@ -29,15 +29,13 @@ class SetTransformer:
 
     starting with the context as g; u_k is the k-th part of u. So g attends to the rows with
     ``n_heads`` queries q, and the rows to g: this costs n where attention of all rows to all
-    others costs n^2. With
-    ``attention=True`` the rows attend to each other as well. The output of a row follows it
-    through every permutation of the rows, and rows that an event does not have neither count nor
-    have an output other than 0.
+    others costs n^2. With ``attention=True`` the rows attend to each other as well. Rows that an
+    event does not have neither count nor have an output other than 0.
 
-    Where the rows are known to stand in an order (particles in that of falling momentum, which the
-    preprocessor restores), each is told its place by a vector added to it, unless ``ordered`` is
-    False. Then it is no longer the same network at every place, but has to find out less: the
-    hardest particle of a jet and the tenth have different laws.
+    The output of a row follows it through every permutation of the rows, unless they are known to
+    stand in an order, such as that of falling momentum: then each is told its place by a vector
+    added to it (``ordered=False`` does without). The hardest particle of a jet and the tenth have
+    different laws, which the network need not find out.
 
     Parameters
     ----------
@@ -48,7 +46,7 @@ class SetTransformer:
     n_heads : int, default 4
         Queries with which g, and with ``attention`` every row, attends to the rows.
     attention : bool, default False
-        Self-attention among the rows at the begin of each block; a step takes twice as long.
+        Self-attention among the rows at the start of each block; steps take longer.
     ordered : bool, default True
         Whether to use the order of the rows, where there is one.
 
@@ -56,8 +54,8 @@ class SetTransformer:
     ----------
     Buhmann, Kasieczka and Thaler, *EPiC-GAN*, arXiv:2301.08128, sec. 3 (a vector of the event
     beside its rows). Lee et al., *Set Transformer*, arXiv:1810.00825 (attention to a few
-    queries). Peebles and Xie, arXiv:2212.09748, sec. 3.2 (adaptive normalization; but gates
-    that start at zero would keep g and the rows apart for the first hundreds of steps).
+    queries). Peebles and Xie, arXiv:2212.09748, sec. 3.2 (adaptive normalization; without
+    its gates that start at zero, since rows and g would learn nothing of each other at first).
 
     Examples
     --------
