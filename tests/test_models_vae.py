@@ -273,13 +273,13 @@ def test_a_value_that_repeats_is_made_as_often():
     assert shares[GaussianDecoder] == 0
     model = small_vae(spec, decoder=ZeroInflated())
     model.decoder.look(x[:512])
+    assert model.decoder.repeats.tolist() == [True, False]
     assert model.decoder.spike[0] == 0
-    assert model.decoder.spike[1].isnan()
 
 
 def test_likelihood_with_a_spike():
     model = small_vae(TensorSpec(n_features=2, n_conditions=1), decoder=ZeroInflated())
-    model.decoder.spike[0] = -1.5
+    model.decoder.spike[0], model.decoder.repeats[0] = -1.5, True
     x, z, c = torch.tensor([[-1.5, 0.3], [0.2, 0.3]]), torch.randn(2, 2), torch.randn(2, 1)
     mean, log_variance, logit = model.decoder.parts(z, c)
     gauss = Normal(mean, (log_variance / 2).exp()).log_prob(x)

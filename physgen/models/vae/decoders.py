@@ -91,6 +91,7 @@ class Decoder(nn.Module):
 
     binary: Tensor
     spike: Tensor
+    repeats: Tensor
     has_looked: Tensor
 
     def __init__(
@@ -114,17 +115,18 @@ class Decoder(nn.Module):
         shared = scale == "feature" and spec.n_binary < n_x
         self.log_variance = nn.Parameter(torch.zeros(n_x)) if shared else None
         if inflated:
-            self.register_buffer("spike", torch.full((n_x,), torch.nan))
+            self.register_buffer("spike", torch.zeros(n_x))
+            self.register_buffer("repeats", torch.zeros(n_x, dtype=torch.bool))
             self.register_buffer("has_looked", torch.tensor(False))
 
     def look(self, x: Tensor) -> None:
         """Find the values that repeat in the first batch of the training."""
         if not self.inflated or bool(self.has_looked):
             return
-        value = torch.mode(x, dim=0).values
-        share = (x == value).double().mean(0)
-        repeats = share >= max(_MIN_SHARE, _MIN_REPEATS / len(x))
-        self.spike.copy_(torch.where(repeats & ~self.binary, value, torch.nan))
+        self.spike.copy_(torch.mode(x, dim=0).values)
+        share = (x == self.spike).double().mean(0)
+        enough = share >= max(_MIN_SHARE, _MIN_REPEATS / len(x))
+        self.repeats.copy_(enough & ~self.binary)
         self.has_looked.fill_(True)
 
     def log_prob(self, x: Tensor, z: Tensor, condition: Tensor) -> Tensor:
@@ -135,7 +137,7 @@ class Decoder(nn.Module):
             with_spike = torch.where(
                 x == self.spike, F.logsigmoid(logit), F.logsigmoid(-logit) + terms
             )
-            terms = torch.where(self.spike.isnan(), terms, with_spike)
+            terms = torch.where(self.repeats, with_spike, terms)
         # x = -1, +1: ln p(x) = ln sigmoid(x l)
         terms = torch.where(self.binary, F.logsigmoid(x * mean), terms)
         there = self.spec.mask(condition)
@@ -149,7 +151,7 @@ class Decoder(nn.Module):
             spins = torch.where(rng.uniform(*mean.shape) < torch.sigmoid(mean), 1.0, -1.0)
             x = torch.where(self.binary, spins, x)
         if logit is not None:
-            at_spike = (rng.uniform(*mean.shape) < torch.sigmoid(logit)) & ~self.spike.isnan()
+            at_spike = (rng.uniform(*mean.shape) < torch.sigmoid(logit)) & self.repeats
             x = torch.where(at_spike, self.spike, x)
         there = self.spec.mask(condition)
         return x if there is None else x * there
