@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ class Network(nn.Module):
 
 def lucidrains(x, batch, n_steps):
     """Its Trainer1D as its README says; it reads events through worker processes."""
+    # its package imports torchvision for images alone, which must match the build of torch
+    sys.modules["torchvision"] = SimpleNamespace(transforms=None, utils=None)
     from denoising_diffusion_pytorch import Dataset1D, GaussianDiffusion1D, Trainer1D
 
     model = GaussianDiffusion1D(

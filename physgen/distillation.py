@@ -46,6 +46,7 @@ def distill(
     *,
     conditions: Mapping[str, Any] | Events | None = None,
     n_events: int = 20_000,
+    teacher_steps: int | None = None,
     student: Diffusion | None = None,
     epochs: float | None = None,
     steps: int | None = None,
@@ -68,6 +69,8 @@ def distill(
         ``Events`` with another number, rows are taken in turn.
     n_events : int, default 20000
         Events that the teacher makes for it, before the training.
+    teacher_steps : int, optional
+        Noise levels of the teacher, by default those of its settings; it uses Heun's method.
     student : Diffusion, optional
         Another (smaller) network, which starts from random weights; by default a copy of the
         teacher's.
@@ -103,7 +106,8 @@ def distill(
     n_events = whole_number("n_events", n_events, 10)
     config = with_budget(training or TrainingConfig(), epochs, steps, budget)
     seed = as_seed(rng)
-    grid = _grid(models[0].levels(None, torch.device("cpu")), n_steps)
+    levels = models[0].levels(teacher_steps, torch.device("cpu"))
+    grid = _grid(levels, n_steps)
     own = student or models[0].settings
     like = own.path.like if isinstance(own.path, Grid) else own.path
     settings = dataclasses.replace(
@@ -113,7 +117,7 @@ def distill(
         conditions = _in_turn(conditions, n_events)
     given, _ = teacher.conditions.check(n_events, conditions, extrapolate=False)
     with threads(1):
-        paths, condition = _record(teacher, models, given, (*grid, 0.0), n_events, seed)
+        paths, condition = _record(teacher, models, given, levels, (*grid, 0.0), seed, n_events)
     module, _ = build(settings, teacher.preprocessor.spec, seed)
     _copy_spread(models, _stages(module))
     if student is None:
@@ -126,16 +130,13 @@ def distill(
         **teacher.info,
         "training": dataclasses.asdict(config),
         "seed": seed,
-        "teacher": {"n_events": n_events, "n_steps": len(models[0].levels(None, _CPU)) - 1},
+        "teacher": {"n_events": n_events, "n_steps": len(levels) - 1},
     }
     return Surrogate(
         preprocessor=copy.deepcopy(teacher.preprocessor), model=module, settings=settings,
         ranges=teacher.conditions.ranges, mean_weight=teacher.mean_weight, history=history,
         info=info,
     )  # fmt: skip
-
-
-_CPU = torch.device("cpu")
 
 
 def _stages(model: nn.Module) -> list[DiffusionModel]:
@@ -172,9 +173,10 @@ def _record(
     teacher: Surrogate,
     models: list[DiffusionModel],
     given: Mapping[str, Any],
+    levels: Tensor,
     grid: tuple[float, ...],
-    n_events: int,
     seed: int,
+    n_events: int,
 ) -> tuple[Tensor, Tensor]:
     """The teacher's states at the levels of the grid, stage by stage, and the conditions."""
     device = next(teacher.model.parameters()).device
@@ -187,7 +189,7 @@ def _record(
         known = condition[start:stop].to(device)
         states = []
         for model in models:
-            path = _path(model, known, grid, rng)
+            path = _path(model, known, levels.to(device, torch.float32), grid, rng)
             states.append(torch.cat(path, dim=1))
             known = torch.cat((known, path[-1]), dim=1)
         paths.append(torch.cat(states, dim=1).cpu())
@@ -196,10 +198,9 @@ def _record(
 
 @torch.no_grad()
 def _path(
-    model: DiffusionModel, condition: Tensor, grid: tuple[float, ...], rng: Random
+    model: DiffusionModel, condition: Tensor, levels: Tensor, grid: tuple[float, ...], rng: Random
 ) -> list[Tensor]:
     """States of one stage at the levels of the grid, the last of them the event."""
-    levels = model.levels(None, condition.device)
     mask = model.spec.mask(condition)
     y = rng.normal(len(condition), model.spec.n_features) * levels[0]
     y = y if mask is None else y * mask
