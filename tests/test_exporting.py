@@ -138,7 +138,7 @@ def fitted(model):
 
 
 def cases(*in_ci):
-    """Each trace takes seconds: two of each kind with every change, all of them in the slow run."""
+    """A trace takes seconds: a few of them with every change, all in the slow run."""
     return [pytest.param(f, marks=() if f in in_ci else pytest.mark.slow) for f in FAMILIES]
 
 
