@@ -6,9 +6,9 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-import physgen as pg
 from physgen.benchmarking import benchmark as run
 from physgen.benchmarking import check_target
+from physgen.files import read_events
 from physgen.shell_options import Flag, Names, Seed, Whole, split_names
 
 __all__ = ["benchmark"]
@@ -66,7 +66,7 @@ def benchmark(
     stderr = Console(stderr=True)
     for path in output or ():
         check_target(path)
-    events = pg.read_events(data, cut=cut, tree=tree, binning=binning)
+    events = read_events(data, cut=cut, tree=tree, binning=binning)
     found = run(
         events,
         [name.strip() for name in families.split(",")],

@@ -7,15 +7,17 @@ import numpy as np
 from cyclopts import Group, Parameter
 from rich.console import Console
 
-import physgen as pg
 from physgen import storage
 from physgen.distillation import distill as make_student
+from physgen.files import read_events
 from physgen.shell_options import Given, Output, Seed, Whole, given_values
+from physgen.surrogate import Surrogate
+from physgen.training import TrainingConfig
 
 __all__ = ["distill"]
 
 TRAINING = Group("Training", sort_key=-1)
-DEFAULTS = pg.TrainingConfig()
+DEFAULTS = TrainingConfig()
 
 
 def distill(
@@ -27,7 +29,7 @@ def distill(
     given: Given = None,
     conditions: Path | None = None,
     seed: Seed = 0,
-    training: Annotated[pg.TrainingConfig, Parameter(name="*", group=TRAINING)] = DEFAULTS,
+    training: Annotated[TrainingConfig, Parameter(name="*", group=TRAINING)] = DEFAULTS,
 ) -> None:
     """Train a student that makes an event in a few calls of its network.
 
@@ -49,11 +51,11 @@ def distill(
         Seed of the teacher's events and the training.
     """
     storage.check_target(output)
-    surrogate = pg.Surrogate.load(teacher)
+    surrogate = Surrogate.load(teacher)
     names = list(surrogate.schema.with_role("condition"))
     values: dict[str, Any] = dict(given_values(given))
     if conditions is not None and names:
-        table = pg.read_events(conditions, fields=names, stop=n_events)
+        table = read_events(conditions, fields=names, stop=n_events)
         rows = np.arange(n_events) % len(table)
         values = {name: table[name][rows] for name in names} | values
     student = make_student(
