@@ -29,7 +29,7 @@ FAMILIES = {
 @pytest.fixture(scope="module")
 def found():
     return benchmark(
-        events(), FAMILIES, budgets=(4,), leave_out="c > 0.4 and c < 0.6", n_test=400, rng=1
+        events(), FAMILIES, budgets=(3,), leave_out="c > 0.4 and c < 0.6", n_test=400, rng=1
     )
 
 
@@ -51,7 +51,7 @@ def test_what_is_measured(found):
 def test_the_table_and_the_advice(found):
     text = str(found)
     assert "left out of the training: c > 0.4 and c < 0.6" in text
-    assert "In 4 s of training use good" in text
+    assert "In 3 s of training use good" in text
     assert "poor makes events" in text
     assert f"refused: {found.trials[2].problem}" in text
     with_less = dataclasses.replace(found, trials=found.trials[2:])
@@ -75,10 +75,10 @@ def test_an_event_left_out_is_in_no_training():
     y = np.where(given["c"] > 0.6, 20.0, 0.0) + given["y"]
     given = pg.Events(given.schema, {**given.to_dict(), "y": y})
     family = {"d": pg.Diffusion(n_hidden=16, n_blocks=1, n_sampling_steps=6)}
-    out = benchmark(given, family, budgets=(4,), leave_out="c > 0.6", rng=1)
+    out = benchmark(given, family, budgets=(2,), leave_out="c > 0.6", rng=1)
     trial = out.trials[0]
     assert trial.interpolated.value > 0.99
-    assert trial.auc.value < 0.95
+    assert trial.auc.value < 0.98
     assert out.n_train + out.n_test == int((given["c"] <= 0.6).sum())
 
 
@@ -120,4 +120,3 @@ def test_distill_in_the_shell(tmp_path, capsys):
     assert main([*line, *given, "-o", str(tmp_path / "student")]) == 0
     assert "2 network calls per event" in capsys.readouterr().out
     assert pg.Surrogate.load(tmp_path / "student").settings.sampler == "euler"
-

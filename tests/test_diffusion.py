@@ -271,7 +271,14 @@ def test_the_target_stands_for_the_event(path, predict):
     [EDM(sigma_max=10.0, sigma_min=0.02), Linear(mean=0.0, sigma_max=10.0), VP(sigma_max=10.0)],
     ids=lambda path: type(path).__name__,
 )
-@pytest.mark.parametrize("predict", ["velocity", "event", "noise"])
+@pytest.mark.parametrize(
+    "predict",
+    [
+        "velocity",
+        pytest.param("event", marks=pytest.mark.slow),
+        pytest.param("noise", marks=pytest.mark.slow),
+    ],
+)
 def test_every_path_learns_a_gaussian(path, predict):
     x = gaussian(8000, [0.5, -0.5], [[1.0, 0.7], [0.7, 0.9]])
     settings = Diffusion(n_hidden=48, n_blocks=2, path=path, predict=predict)

@@ -25,7 +25,7 @@ def pairs(n, seed):
 @pytest.fixture(scope="module")
 def teacher():
     settings = pg.Diffusion(n_hidden=48, n_blocks=2, n_sampling_steps=12)
-    return pg.Surrogate.fit(pairs(6000, 0), settings, steps=1500, rng=1)
+    return pg.Surrogate.fit(pairs(6000, 0), settings, steps=1000, rng=1)
 
 
 def test_the_grid_has_levels_of_the_teacher():
@@ -53,7 +53,7 @@ def test_settings_of_a_student(teacher):
 
 def test_a_student_arrives_where_its_teacher_does(teacher):
     conditions = pairs(3000, 5)
-    student = distill(teacher, 2, conditions=conditions, n_events=6000, steps=1500, rng=2)
+    student = distill(teacher, 2, conditions=conditions, n_events=4000, steps=1000, rng=2)
     given = {"c": pairs(2000, 7)["c"]}
     slow, fast = teacher(2000, given, rng=3), student(2000, given, rng=3)
     naive = teacher(2000, given, rng=3, n_steps=2, sampler="euler")
