@@ -39,7 +39,7 @@ NETWORKS = {
 
 
 def substructure(events):
-    """One number per jet and name; the last two say whether particles and jet agree."""
+    """One number per jet and name; the last says whether particles and jet agree."""
     columns = dict(find_packs(events)[0].observe(events))
     columns["mass of the particles / jet mass"] = (
         columns["jet mass / pt"] * events["pt"] / events["mass"]
@@ -47,23 +47,26 @@ def substructure(events):
     return columns
 
 
-def entries(events, name):
-    return ak.to_numpy(ak.flatten(events[name]))
+def columns_of(events, found):
+    """What W1 compares: the substructure, columns of the jet, entries of the particles."""
+    return found | {n: events[n] for n in ("pt", "eta", "mass", "n_particles", *PARTICLE)}
 
 
-def distances(truth, fake):
+def distances(a, b):
     """W1 in the unit of the column, by name."""
-    a, b = substructure(truth), substructure(fake)
-    flat = ("pt", "eta", "mass", "n_particles")
-    pairs = {name: (a[name], b[name]) for name in a}
-    pairs |= {name: (truth[name], fake[name]) for name in flat}
-    pairs |= {name: (entries(truth, name), entries(fake, name)) for name in PARTICLE}
-    return {name: float(wasserstein_distance(*pair)) for name, pair in pairs.items()}
+
+    def flat(column):
+        return column if isinstance(column, np.ndarray) else ak.to_numpy(ak.flatten(column))
+
+    return {name: float(wasserstein_distance(flat(a[name]), flat(b[name]))) for name in a}
 
 
-def floors(events, n_splits=10):
-    found = [distances(*events.split(0.5, rng=seed)) for seed in range(n_splits)]
-    return {name: float(np.mean([f[name] for f in found])) for name in found[0]}
+def floors(columns, n_jets, n_splits=10):
+    found = []
+    for seed in range(n_splits):
+        halves = np.split(np.random.default_rng(seed).permutation(n_jets), 2)
+        found.append(distances(*({n: c[half] for n, c in columns.items()} for half in halves)))
+    return {name: float(np.mean([f[name] for f in found])) for name in columns}
 
 
 def auc(a, b):
@@ -75,8 +78,9 @@ def auc(a, b):
 
 
 def judge(truth, fake, floor):
-    tables = [np.stack(list(substructure(e).values()), axis=1) for e in (truth, fake)]
-    w1 = distances(truth, fake)
+    found = [substructure(events) for events in (truth, fake)]
+    tables = [np.stack(list(columns.values()), axis=1) for columns in found]
+    w1 = distances(columns_of(truth, found[0]), columns_of(fake, found[1]))
     estimates = {"fpd": fpd(*tables, rng=1), "kpd": kpd(*tables, rng=1)}
     return {
         "w1": w1,
@@ -147,7 +151,7 @@ def main():
     for kind in args.classes.split(","):
         jets = pg.read_events(args.data.format(kind))
         train, truth = jets.split(0.5, rng=0)
-        floor = floors(jets)
+        floor = floors(columns_of(jets, substructure(jets)), len(jets))
         rows[f"{kind}: truth against truth"] = {"w1": floor, "n_jets": len(truth)}
         for name in args.networks.split(","):
             rows[f"{kind}: {name}"] = run(name, train, truth, floor, args)
