@@ -529,3 +529,15 @@ def test_json_round_trip_is_exact(zmumu, fitted):
     a, b = noise(fitted, 100), noise(again, 100)
     for name in a:
         assert ak.array_equal(a[name], b[name], dtype_exact=True)
+
+
+def test_a_momentum_that_ends_at_a_full_turn_is_no_angle():
+    rng = np.random.default_rng(3)
+    pt = np.append(rng.exponential(size=300), (0.001, 2 * np.pi))
+    pt = np.minimum(pt, 2 * np.pi)
+    fitted = Preprocessor.fit(Events.from_dict({"pt": pt, "x": rng.normal(size=302)}))
+    assert not isinstance(fitted.transforms["pt"], Angle)
+    # the control: as many values anywhere on the turn, without a name that says so
+    turn = np.append(rng.uniform(0, 2 * np.pi, 300), (0.001, 2 * np.pi - 0.001))
+    fitted = Preprocessor.fit(Events.from_dict({"turn": turn, "x": rng.normal(size=302)}))
+    assert isinstance(fitted.transforms["turn"], Angle)

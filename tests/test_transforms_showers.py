@@ -201,3 +201,16 @@ def test_extreme_samples_are_fitted():
 def test_what_is_refused(transform, values, message):
     with pytest.raises(ValueError, match=message):
         transform.fit(np.array(values), {"E": np.zeros(1)})
+
+
+def test_a_sum_at_the_threshold_survives_float32():
+    """One cell of the smallest energy in an event whose sum is far below the others."""
+    rng = np.random.default_rng(0)
+    cells = np.maximum(rng.normal(size=(602, 3)), 0)
+    energy = rng.uniform(1, 100, 602)
+    cells[5] = [0.0, cells[cells > 0].min() / 2, 0.0]
+    fitted = EnergyFirst("energy").fit(cells, {"energy": energy})
+    noise = PhiloxRandom(0, torch.arange(602))
+    features = fitted.forward(cells, {"energy": energy}, noise).astype(np.float32)
+    found = fitted.inverse(features.astype(np.float64), {"energy": energy})
+    assert np.array_equal(found > 0, cells > 0)

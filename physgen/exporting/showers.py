@@ -33,7 +33,7 @@ def decode_showers(transform: EnergyFirst, features: Tensor, others: Tensors) ->
     y = _restored(features[:, :1], incident.log(), next(trends), 1)[:, 0]
     y_inside = y.clamp(0.0, t.largest)
     total = t.unit * (y_inside if t.scale else torch.expm1(y_inside)) * incident
-    enough = (y > EDGE) & (total >= ROUNDED * t.threshold)
+    enough = (y > EDGE) & (total >= 0.5 * t.threshold)
     total = torch.where(enough, total.clamp_min(t.threshold), torch.zeros_like(total))
     energies = total[:, None]
     if t.n_first > 1:

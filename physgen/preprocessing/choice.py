@@ -168,9 +168,15 @@ def angle_of(field: Field, values: Array) -> Angle | None:
         inside = low - slack <= smallest and largest <= low + period + slack
         at_ends = smallest < low + slack and largest > low + period - slack
         spans = largest - smallest > 0.8 * period
-        if inside and (at_ends or (hinted and spans)):
+        if inside and ((hinted and spans) or (at_ends and _joins(values - low, period))):
             return Angle("", low, period)
     return None
+
+
+def _joins(turn: Array, period: float) -> bool:
+    """Whether both ends of a turn hold about as many values: the tail of a momentum does not."""
+    ends = [(turn < 0.05 * period).sum(), (turn > 0.95 * period).sum()]
+    return bool(min(ends) >= 2 and max(ends) < 5 * min(ends))
 
 
 def _reference_angle(values: Array, angle: Angle, others: Columns, fields: Schema) -> str:

@@ -183,7 +183,8 @@ class EnergyFirst:
         incident = self._incident(others, n)
         y = _restored(features[:, :1], np.log(incident), next(trends), (1, 1))[:, 0]
         total = self._expanded(np.clip(y, 0.0, self.largest)) * incident
-        enough = (y > _EDGE) & (total >= _ROUNDED * self.threshold)
+        # a sum far below the others loses more to float32 than a part of it
+        enough = (y > _EDGE) & (total >= 0.5 * self.threshold)
         total = np.where(enough, np.maximum(total, self.threshold), 0.0)
         energies = total[:, None]
         if self.n_first > 1:
