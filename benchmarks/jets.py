@@ -98,9 +98,10 @@ def fit(train, settings, cpu_seconds, batch_size, seed):
         surrogate = pg.Surrogate.fit(train, settings, training=training, rng=seed)
         return surrogate, time.process_time() - start
 
-    overhead, few = after(5)[1], after(45)[1]
-    per_step = max(few - overhead, 1e-3) / 40
-    return after(max(50, int(0.95 * (cpu_seconds - overhead) / per_step)))
+    after(1)  # what is loaded once belongs to no step
+    n_probe = 50
+    per_step = after(n_probe)[1] / n_probe
+    return after(max(n_probe, int(0.95 * cpu_seconds / per_step)))
 
 
 def run(name, train, truth, floor, args):
