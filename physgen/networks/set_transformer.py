@@ -55,7 +55,7 @@ class SetTransformer:
     Buhmann, Kasieczka and Thaler, *EPiC-GAN*, arXiv:2301.08128, sec. 3 (a vector of the event
     beside its rows). Lee et al., *Set Transformer*, arXiv:1810.00825 (attention to a few
     queries). Peebles and Xie, arXiv:2212.09748, sec. 3.2 (adaptive normalization; without
-    its gates that start at zero, since rows and g would learn nothing of each other at first).
+    its gates that start at zero).
 
     Examples
     --------
