@@ -158,7 +158,7 @@ class LogPartition:
 
     Examples
     --------
-    >>> print(LogPartition(21.41249, 0.0, "exact", math.inf))
+    >>> print(LogPartition(21.41249, 0.0, "exact", float("inf")))
     21.4125 (exact)
     """
 
