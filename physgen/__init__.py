@@ -6,14 +6,17 @@ A surrogate is a simulator: both take a number of events and the conditions, and
 
 from typing import TYPE_CHECKING
 
-from physgen import observables
-from physgen.conditions import ConditionError
-from physgen.events import Events, concatenate
-from physgen.files import describe, iter_events, read_events, write_events
-from physgen.models import EBM, GAN, RBM, VAE, Diffusion, MaskedDiffusion
-from physgen.schema import Field, Schema, SchemaError
-from physgen.surrogate import Simulator, Surrogate
-from physgen.training import History, Progress, TrainingConfig, TrainingError
+from physgen.collector import paused
+
+with paused():
+    from physgen import observables
+    from physgen.conditions import ConditionError
+    from physgen.events import Events, concatenate
+    from physgen.files import describe, iter_events, read_events, write_events
+    from physgen.models import EBM, GAN, RBM, VAE, Diffusion, MaskedDiffusion
+    from physgen.schema import Field, Schema, SchemaError
+    from physgen.surrogate import Simulator, Surrogate
+    from physgen.training import History, Progress, TrainingConfig, TrainingError
 
 if TYPE_CHECKING:
     from physgen.bayes import posterior
