@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -99,7 +100,7 @@ class Benchmark:
         )
 
     def __str__(self) -> str:
-        titles = ["family", "training", "AUC", "AUC floor", "JS >= [bits]"]
+        titles = ["family", "budget", "training [CPU]", "AUC", "AUC floor", "JS >= [bits]"]
         if self.left_out:
             titles.append("AUC left out")
         titles += [f"ms/event, {n:,}" for n in BATCHES]
@@ -114,7 +115,7 @@ class Benchmark:
         return "\n".join([head, "", *aligned(rows), "", *self.advice, *problems])
 
     def _row(self, trial: Trial) -> list[str]:
-        cells = [trial.family, f"{trial.training:.0f} s"]
+        cells = [trial.family, f"{trial.budget:g} s", f"{trial.training:.0f} s"]
         if trial.auc is None or trial.js is None:
             return [*cells, *["-"] * (3 + bool(self.left_out) + len(BATCHES))]
         cells += [
@@ -342,20 +343,26 @@ def _time_of(surrogate: Surrogate, given: Mapping[str, Any], n: int) -> float:
 
 
 def _advice(budget: float, trials: list[Trial]) -> str:
+    """The best family; of several that are equal within twice the error, the fastest."""
     done = [(t, t.auc) for t in trials if t.auc is not None]
     if not done:
         return f"In {budget:g} s no family learned these events."
-    best, auc = min(done, key=lambda pair: pair[1].value)
-    text = f"In {budget:g} s of training use {best.family} (AUC {auc.value:.3f})"
 
-    def speed(trial: Trial) -> float:
-        return min(trial.milliseconds.values(), default=np.inf)
+    def speed(pair: tuple[Trial, Estimate]) -> float:
+        return min(pair[0].milliseconds.values(), default=np.inf)
 
-    faster = [t for t, _ in done if speed(t) < speed(best) / 2]
+    lowest = min((auc for _, auc in done), key=lambda auc: auc.value)
+    equal = [p for p in done if p[1].value <= lowest.value + 2 * math.sqrt(2) * lowest.std_error]
+    best = min(equal, key=speed)
+    text = f"In {budget:g} s of training use {best[0].family} (AUC {best[1].value:.3f}"
+    if len(equal) > 1:
+        others = " and ".join(t.family for t, _ in equal if t is not best[0])
+        text += f", within the error of {others}, and faster"
+    faster = [p for p in done if speed(p) < speed(best) / 2]
     if not faster:
-        return f"{text}."
-    second = min(faster, key=lambda t: t.auc.value if t.auc else 1.0)
+        return f"{text})."
+    second = min(faster, key=lambda p: p[1].value)
     return (
-        f"{text}; where it is too slow, {second.family} makes events "
-        f"{speed(best) / speed(second):.0f} times as fast (AUC {second.auc.value:.3f})."  # type: ignore[union-attr]  # it is done
+        f"{text}); where it is too slow, {second[0].family} makes events "
+        f"{speed(best) / speed(second):.0f} times as fast (AUC {second[1].value:.3f})."
     )

@@ -29,6 +29,8 @@ def plot_quality(
     batch : int, default 100
         Batch of an event's time.
     """
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     names = list(dict.fromkeys(t.family for t in trials))
     floors = [t.auc.floor for t in trials if t.auc is not None]
     for k, name in enumerate(names):
@@ -49,7 +51,10 @@ def plot_quality(
     if floors:
         axes.axhline(max(floors), color="0.4", linestyle="--", label="truth against truth")
     axes.set_xscale("log")
-    axes.set_ylim(0.48, 1.02)
+    highest = max((t.auc.value for t in trials if t.auc is not None), default=1.0)
+    axes.set_ylim(0.48, min(1.02, highest + 0.08))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("classifier AUC (0.5: not told apart)")
     axes.set_xlabel(
         "training [CPU s]" if against == "training" else f"event in a batch of {batch} [CPU ms]"
