@@ -12,8 +12,7 @@ from torch import Tensor
 from physgen.checks import whole_number
 from physgen.events import Events
 from physgen.exporting.columns import decode_columns
-from physgen.models.cascade import CascadeModel
-from physgen.models.diffusion import DiffusionModel
+from physgen.models.diffusion.model import diffusion_stages
 from physgen.models.diffusion.posterior import posterior as draw_posterior
 from physgen.random import PhiloxRandom, Rng, as_seed
 from physgen.surrogate import Surrogate
@@ -93,7 +92,11 @@ def posterior(
     >>> bool(0.6 < found["x"].mean() < 1.0)     # 0.8 for a normal law of width 1
     True
     """
-    stages = _stages(surrogate)
+    stages = diffusion_stages(
+        surrogate.model,
+        "only such a model can be multiplied with a likelihood; RBM and MaskedDiffusion complete "
+        "events with known entries",
+    )
     n_events = whole_number("n_events", n_events, 1)
     n_particles = whole_number("n_particles", n_particles, 1)
     given, outside = surrogate.conditions.check(n_events, conditions, extrapolate=extrapolate)
@@ -117,18 +120,6 @@ def posterior(
     said = _in_words(torch.cat(counts), n_particles)
     conventions = {**events.schema.conventions, "posterior": said}
     return events.replace_schema(dataclasses.replace(events.schema, conventions=conventions))
-
-
-def _stages(surrogate: Surrogate) -> list[DiffusionModel]:
-    model = surrogate.model
-    stages = list(model.models) if isinstance(model, CascadeModel) else [model]
-    for stage in stages:
-        if not isinstance(stage, DiffusionModel):
-            raise TypeError(
-                f"a {type(stage).__name__} cannot be multiplied with a likelihood; a diffusion "
-                "model can, and RBM and MaskedDiffusion complete events with known entries"
-            )
-    return stages  # type: ignore[return-value]  # just checked
 
 
 def _of_features(

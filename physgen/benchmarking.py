@@ -25,7 +25,7 @@ from physgen.models import FAMILIES
 from physgen.random import PhiloxRandom, Rng, as_seed, derived_seed
 from physgen.report.text import aligned
 from physgen.storage import versions
-from physgen.summaries import feature_table, summarize
+from physgen.summaries import joint_columns, summarize
 from physgen.surrogate import Surrogate
 from physgen.training import TrainingConfig, TrainingError, threads
 from physgen.training.config import seconds
@@ -290,7 +290,7 @@ class _Try:
         given = {n: truth[n] for n in names}
         made = surrogate(len(truth), given, rng=derived_seed(self.seed, 2), extrapolate=True)
         quantities, _ = summarize(truth.replace_schema(made.schema), made)
-        _, x, y = feature_table([q for q in quantities if not q.is_constant])
+        _, x, y = joint_columns([q for q in quantities if not q.is_constant])
         weights = None if truth.schema.weight is None else (truth.weights, made.weights)
         found = classifier_test(
             x, y, weights=weights or (None, None), rng=derived_seed(self.seed, 3)

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from physgen.checks import whole_number
 from physgen.events import Events
 from physgen.fitting import build, with_budget
-from physgen.models.cascade import CascadeModel
 from physgen.models.diffusion import Diffusion, DiffusionModel, Grid
+from physgen.models.diffusion.model import diffusion_stages
 from physgen.models.diffusion.samplers import integrate
 from physgen.networks.voxel_transformer import roll_and_flip
 from physgen.random import PhiloxRandom, Random, Rng, as_generator, as_seed
@@ -38,6 +38,7 @@ from physgen.training import Progress, TrainingConfig, threads, train
 __all__ = ["distill"]
 
 _BLOCK = 512
+_ADVICE = "a GAN or VAE makes an event in one call as it is"
 
 
 def distill(
@@ -101,7 +102,7 @@ def distill(
     >>> len(student(10, rng=3))
     10
     """
-    models = _stages(teacher.model)
+    models = diffusion_stages(teacher.model, _ADVICE)
     n_steps = whole_number("n_steps", n_steps, 1)
     n_events = whole_number("n_events", n_events, 10)
     config = with_budget(training or TrainingConfig(), epochs, steps, budget)
@@ -119,9 +120,9 @@ def distill(
     with threads(1):
         paths, condition = _record(teacher, models, given, levels, (*grid, 0.0), seed, n_events)
     module, _ = build(settings, teacher.preprocessor.spec, seed)
-    _copy_spread(models, _stages(module))
+    _copy_spread(models, diffusion_stages(module, _ADVICE))
     if student is None:
-        _copy_weights(models, _stages(module))
+        _copy_weights(models, diffusion_stages(module, _ADVICE))
     pupil = _Pupil(module, (*grid, 0.0))
     history = train(
         pupil, paths, condition, config=config, rng=as_generator(seed), progress=progress
@@ -137,17 +138,6 @@ def distill(
         ranges=teacher.conditions.ranges, mean_weight=teacher.mean_weight, history=history,
         info=info,
     )  # fmt: skip
-
-
-def _stages(model: nn.Module) -> list[DiffusionModel]:
-    stages = list(model.models) if isinstance(model, CascadeModel) else [model]
-    for stage in stages:
-        if not isinstance(stage, DiffusionModel):
-            raise TypeError(
-                f"only diffusion models can be distilled, and this is a {type(stage).__name__}; "
-                "a GAN or VAE makes an event in one call as it is"
-            )
-    return stages  # type: ignore[return-value]  # just checked
 
 
 def _grid(levels: Tensor, n_steps: int) -> tuple[float, ...]:
@@ -228,7 +218,7 @@ class _Pupil(nn.Module):
     def __init__(self, module: nn.Module, grid: tuple[float, ...]) -> None:
         super().__init__()
         self.module, self.grid = module, grid
-        self._models = _stages(module)
+        self._models = diffusion_stages(module, _ADVICE)
 
     def players(self) -> dict[str, torch.optim.Optimizer]:
         """One player per stage."""

@@ -12,7 +12,7 @@ from physgen.events import Events
 from physgen.field_columns import columns_of, is_cells
 from physgen.packs import Pack, find_packs
 from physgen.schema import SchemaError, no_such_field
-from physgen.summaries import Observables
+from physgen.summaries import Observables, chosen_observables
 
 __all__ = ["FeatureTable"]
 
@@ -58,7 +58,7 @@ class FeatureTable:
             If ``fields`` is a single word.
         """
         names = _common(reference, candidate, fields)
-        packs, functions = _chosen(observables)
+        packs, functions = chosen_observables(observables)
         found = find_packs(reference[names], packs) if packs is None or packs else []
         return cls(
             tuple(names),
@@ -115,21 +115,6 @@ def _common(reference: Events, candidate: Events, fields: Sequence[str] | None) 
             f"{', '.join(candidate.schema.names)}"
         )
     return common
-
-
-def _chosen(
-    observables: Observables | None,
-) -> tuple[Sequence[str] | None, dict[str, Callable[[Events], Any]]]:
-    """Names of packs (None: all that fit) and functions by name."""
-    if observables is None or observables is False:
-        return (None if observables is None else ()), {}
-    if isinstance(observables, Mapping):
-        return None, dict(observables)
-    given = [observables] if isinstance(observables, str) or callable(observables) else observables
-    packs = [x for x in given if isinstance(x, str)]
-    functions = [x for x in given if not isinstance(x, str)]
-    named = {getattr(f, "__name__", f"observable {k}"): f for k, f in enumerate(functions)}
-    return packs or None, named
 
 
 def _checked(name: str, values: np.ndarray, n_events: int) -> np.ndarray:

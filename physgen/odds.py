@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from physgen.metrics.classifier import Fit, Score
+from physgen.metrics.classifier import Fit, Score, platt, trees
 from physgen.metrics.resampling import is_unweighted
 
 __all__ = ["Odds", "Signs", "careful_trees", "folds_of"]
@@ -67,7 +67,7 @@ class Odds:
             raw[~seen] = score(events[~seen])
             scores.append(score)
         lines = tuple(
-            _platt(raw[fold != k], labels[fold != k], weight[fold != k]) for k in range(n_folds)
+            platt(raw[fold != k], labels[fold != k], weight[fold != k]) for k in range(n_folds)
         )
         slope, shift = np.array(lines)[fold].T
         return cls(-(slope * raw + shift), tuple(scores), lines)
@@ -127,17 +127,11 @@ def careful_trees(
 
     scikit-learn's ``HistGradientBoostingClassifier`` with 8 leaves and rate 0.05.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from threadpoolctl import threadpool_limits  # comes with scikit-learn
-
-    model = HistGradientBoostingClassifier(
+    return trees(
+        x, labels, weights, seed,
         learning_rate=0.05, max_leaf_nodes=8, max_iter=1000, l2_regularization=1.0,
-        early_stopping=True, n_iter_no_change=15, random_state=seed,
+        early_stopping=True, n_iter_no_change=15,
     )  # fmt: skip
-    # on a busy machine the threads of the trees spend most of their time waiting for each other
-    with threadpool_limits(1, user_api="openmp"):
-        model.fit(x, labels, sample_weight=weights)
-    return lambda events: np.asarray(model.decision_function(events))
 
 
 def folds_of(
@@ -149,17 +143,3 @@ def folds_of(
     """
     first = rng.permutation(n) % n_folds
     return first, first if n == m else rng.permutation(m) % n_folds
-
-
-def _platt(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Slope and shift of a logistic regression in one number.
-
-    A slope below 0 would turn the classifier round; then 0 says that it found nothing.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    w = weights * (len(weights) / weights.sum())
-    # hardly any penalty: it only keeps samples that a line separates finite
-    found = LogisticRegression(C=1e4).fit(logits[:, None], labels, sample_weight=w)
-    slope, shift = float(found.coef_[0, 0]), float(found.intercept_[0])
-    return (slope, shift) if slope > 0 else (0.0, 0.0)

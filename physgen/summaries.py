@@ -15,7 +15,14 @@ from physgen.field_columns import columns_of, is_cells, summary_words
 from physgen.packs import Pack, find_packs
 from physgen.schema import Field, SchemaError, no_such_field
 
-__all__ = ["Observable", "Observables", "Quantity", "feature_table", "summarize"]
+__all__ = [
+    "Observable",
+    "Observables",
+    "Quantity",
+    "chosen_observables",
+    "joint_columns",
+    "summarize",
+]
 
 Observable = Callable[[Events], np.ndarray]
 Observables = (
@@ -99,7 +106,7 @@ def summarize(
     names, notes = _common_fields(reference, candidate, fields)
     for name in names:
         _check_same_kind(reference.schema[name], candidate.schema[name])
-    chosen, functions = _chosen(observables)
+    chosen, functions = chosen_observables(observables)
     packs = _packs(reference, candidate, names, chosen)
     replaced = {name for pack in packs for name in pack.replaces}
     rest = [name for name in names if name not in replaced]
@@ -114,7 +121,7 @@ def summarize(
     return quantities, [*notes, *kinds, *(f"{pack.name}: {pack.reason}" for pack in packs)]
 
 
-def _chosen(
+def chosen_observables(
     observables: Observables | None,
 ) -> tuple[Sequence[str] | None, dict[str, Observable]]:
     """Names of packs (None: all that fit) and functions by name."""
@@ -306,7 +313,7 @@ def _is_angle(unit: str, values: np.ndarray) -> bool:
     return bool(-3.15 < low < -3.1 and 3.1 < high < 3.15)  # files round pi
 
 
-def feature_table(quantities: Sequence[Quantity]) -> tuple[list[str], np.ndarray, np.ndarray]:
+def joint_columns(quantities: Sequence[Quantity]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Columns of both samples for joint tests on comparable scales; angles as cosine and sine.
 
     The scale is half the distance of the pooled 16 % and 84 % quantiles: known to no label, and

@@ -26,7 +26,7 @@ from physgen.random import Rng, as_seed
 from physgen.report.findings import BIAS_TO_ERROR, Slice, Worth, overall_worth, worth_of
 from physgen.report.report import Correlations, Report, Row
 from physgen.schema import SchemaError
-from physgen.summaries import Observables, Quantity, feature_table, summarize
+from physgen.summaries import Observables, Quantity, joint_columns, summarize
 
 __all__ = ["compare"]
 
@@ -313,7 +313,7 @@ def _joint(
     varying = [q for q in quantities if not q.is_constant]
     if not varying:
         return {}, None, None
-    labels, x, y = feature_table(varying)
+    labels, x, y = joint_columns(varying)
     classifier = classifier_test(
         x, y, weights=design, max_events=draws.max_events, rng=draws.seed(2)
     )

@@ -70,5 +70,5 @@ def test_what_it_says_and_refuses(surrogate):
     with pytest.raises(pg.ConditionError, match="needs the condition"):
         posterior(surrogate, 5, sum_is(1.0, 1.0), rng=1)
     gan = pg.Surrogate.fit(truth(200, 0), pg.GAN(n_hidden=8), steps=2, rng=1)
-    with pytest.raises(TypeError, match="a diffusion model can"):
+    with pytest.raises(TypeError, match="is no diffusion model: only"):
         posterior(gan, 5, sum_is(1.0, 1.0), {"c": 0.5}, rng=1)

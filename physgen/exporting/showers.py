@@ -8,9 +8,7 @@ from torch import Tensor
 
 from physgen.exporting.pieces import Tensors, constants
 from physgen.transforms import EnergyFirst
-from physgen.transforms.showers import _EDGE as EDGE
-from physgen.transforms.showers import _ROUNDED as ROUNDED
-from physgen.transforms.showers import Trend
+from physgen.transforms.showers import EDGE, ENOUGH, ROUNDED, Trend
 
 __all__ = ["decode_showers"]
 
@@ -33,7 +31,7 @@ def decode_showers(transform: EnergyFirst, features: Tensor, others: Tensors) ->
     y = _restored(features[:, :1], incident.log(), next(trends), 1)[:, 0]
     y_inside = y.clamp(0.0, t.largest)
     total = t.unit * (y_inside if t.scale else torch.expm1(y_inside)) * incident
-    enough = (y > EDGE) & (total >= 0.5 * t.threshold)
+    enough = (y > EDGE) & (total >= ENOUGH * t.threshold)
     total = torch.where(enough, total.clamp_min(t.threshold), torch.zeros_like(total))
     energies = total[:, None]
     if t.n_first > 1:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,17 @@ from physgen.estimates import Estimate
 from physgen.metrics.resampling import Design, Pair, as_design, is_unweighted
 from physgen.random import Rng, as_seed
 
-__all__ = ["ClassifierTest", "Fit", "auc", "boosted_trees", "classifier_auc", "classifier_test"]
+__all__ = [
+    "ClassifierTest",
+    "Fit",
+    "auc",
+    "auc_errors",
+    "boosted_trees",
+    "classifier_auc",
+    "classifier_test",
+    "platt",
+    "trees",
+]
 
 Score = Callable[[np.ndarray], np.ndarray]
 """Logit of "this event is a candidate event", shape (n,), of features of shape (n, ...)."""
@@ -52,10 +63,17 @@ def boosted_trees(
     x: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, *, seed: int
 ) -> Score:
     """Fit scikit-learn's ``HistGradientBoostingClassifier`` with its default settings."""
+    return trees(x, labels, weights, seed)
+
+
+def trees(
+    x: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, seed: int, **settings: Any
+) -> Score:
+    """Fit ``HistGradientBoostingClassifier(**settings)`` on one thread."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
-    model = HistGradientBoostingClassifier(random_state=seed)
+    model = HistGradientBoostingClassifier(random_state=seed, **settings)
     # on a busy machine the threads of the trees spend most of their time waiting for each other
     with threadpool_limits(1, user_api="openmp"):
         model.fit(x, labels, sample_weight=weights)
@@ -275,12 +293,12 @@ def _calibrated(scores: _Scores, design: Design, rng: np.random.Generator) -> np
         for side in (0, 1):
             to = (scores.fold == k) & (half == side)
             of = (scores.fold == k) & (half != side)
-            slope, shift = _platt(scores.logits[of], labels[of], weights[of])
+            slope, shift = platt(scores.logits[of], labels[of], weights[of])
             log_odds[to] = slope * scores.logits[to] + shift
     return log_odds
 
 
-def _platt(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+def platt(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """Slope and shift of a logistic regression in one number, by Newton's method.
 
     A slope below 0 would turn the classifier round; then 0 says that it found nothing.

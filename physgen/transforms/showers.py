@@ -13,17 +13,19 @@ import numpy as np
 from physgen.random import Random
 from physgen.transforms.base import Array, Columns, midway, uniform
 
-__all__ = ["EnergyFirst"]
+__all__ = ["EDGE", "ENOUGH", "ROUNDED", "EnergyFirst"]
 
 # a zero becomes a number from -0.9 to -0.1, an energy one above 0
-_ZERO, _SPREAD, _EDGE = -0.9, 0.8, -0.05
+_ZERO, _SPREAD, EDGE = -0.9, 0.8, -0.05
 _MAX_KNOTS = 8
 # added to the standard deviation where all is zero, so that the first energies are not far out
 _ZERO_STD = 0.5
 # share of the energies that are bent
 _BENT = 0.2
 # what float32 may lose
-_ROUNDED = 0.99999
+ROUNDED = 0.99999
+# of the threshold: a sum below is no shower
+ENOUGH = 0.5
 
 # knots of the logarithm above, then means and standard deviations, all knots of one feature first
 Trend = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
@@ -184,7 +186,7 @@ class EnergyFirst:
         y = _restored(features[:, :1], np.log(incident), next(trends), (1, 1))[:, 0]
         total = self._expanded(np.clip(y, 0.0, self.largest)) * incident
         # a sum far below the others loses more to float32 than a part of it
-        enough = (y > _EDGE) & (total >= 0.5 * self.threshold)
+        enough = (y > EDGE) & (total >= ENOUGH * self.threshold)
         total = np.where(enough, np.maximum(total, self.threshold), 0.0)
         energies = total[:, None]
         if self.n_first > 1:
@@ -316,12 +318,12 @@ def _shares(y: Array, energies: Array, whole: Array, threshold: float) -> Array:
 
     Of the largest ones as many stay as can: with fewer parts each of them is larger.
     """
-    energies = np.where(y > _EDGE, energies, 0.0)
+    energies = np.where(y > EDGE, energies, 0.0)
     none = ~energies.any(axis=1)
     energies[none, y[none].argmax(axis=1)] = 1.0
     largest_first = np.argsort(-energies, axis=1, kind="stable")
     falling = np.take_along_axis(energies, largest_first, axis=1)
-    stays = falling * whole[:, None] >= _ROUNDED * threshold * falling.cumsum(axis=1)
+    stays = falling * whole[:, None] >= ROUNDED * threshold * falling.cumsum(axis=1)
     stays &= falling > 0
     np.put_along_axis(energies, largest_first, np.where(stays, falling, 0.0), axis=1)
     total = energies.sum(axis=1)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from physgen.models.base import GenerativeModel
+from physgen.models.cascade import CascadeModel
 from physgen.models.diffusion.likelihood import log_density
 from physgen.models.diffusion.paths import scalings
 from physgen.models.diffusion.posterior import known_features, posterior
@@ -26,7 +27,7 @@ from physgen.tensor_spec import TensorSpec
 if TYPE_CHECKING:
     from physgen.models.diffusion.settings import Diffusion, Network
 
-__all__ = ["DiffusionModel"]
+__all__ = ["DiffusionModel", "diffusion_stages"]
 
 # noise level at which events are taken to be without noise
 _LOWEST = 0.002
@@ -304,3 +305,18 @@ class DiffusionModel(GenerativeModel):
             n_probes=n_probes,
             rng=rng or PhiloxRandom(0, torch.arange(len(x), device=x.device)),
         )
+
+
+def diffusion_stages(model: nn.Module, advice: str) -> list[DiffusionModel]:
+    """Models of the stages, one if there are none.
+
+    Raises
+    ------
+    TypeError
+        If one is no diffusion model; ``advice`` says why that matters and what else there is.
+    """
+    stages = list(model.models) if isinstance(model, CascadeModel) else [model]
+    for stage in stages:
+        if not isinstance(stage, DiffusionModel):
+            raise TypeError(f"a {type(stage).__name__} is no diffusion model: {advice}")
+    return stages  # type: ignore[return-value]  # just checked
