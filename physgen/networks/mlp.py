@@ -32,10 +32,13 @@ class Perceptron:
     def __post_init__(self) -> None:
         require_positive(self, "n_hidden", "n_blocks")
 
-    def build(self, spec: TensorSpec, n_context: int) -> ResidualMLP:
-        """Network of x (n, n_features), context (n, n_context) and condition."""
-        n = spec.n_features
-        return ResidualMLP(n, n, n_context, n_hidden=self.n_hidden, n_blocks=self.n_blocks)
+    def build(self, spec: TensorSpec, n_context: int, *, n_outputs: int = 1) -> ResidualMLP:
+        """Network of x (n, n_features), context (n, n_context) and condition.
+
+        It returns (n, n_outputs * n_features), one array of features behind the other.
+        """
+        n, sizes = spec.n_features, {"n_hidden": self.n_hidden, "n_blocks": self.n_blocks}
+        return ResidualMLP(n, n_outputs * n, n_context, **sizes)
 
 
 class MLP(nn.Sequential):

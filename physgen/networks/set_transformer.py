@@ -79,8 +79,10 @@ class SetTransformer:
                 f"n_hidden={self.n_hidden} and n_heads={self.n_heads}"
             )
 
-    def build(self, spec: TensorSpec, n_context: int) -> SetNetwork:
+    def build(self, spec: TensorSpec, n_context: int, *, n_outputs: int = 1) -> SetNetwork:
         """Network of x (n, n_features), context (n, n_context) and condition.
+
+        It returns (n, n_outputs * n_features), one array of rows behind the other.
 
         Raises
         ------
@@ -94,16 +96,22 @@ class SetTransformer:
                 " use Perceptron or UNet, and for a collection leave its counter to the default "
                 "transform"
             )
-        return SetNetwork(self, spec, spec.rows, n_context)
+        return SetNetwork(self, spec, spec.rows, n_context, n_outputs)
 
 
 class SetNetwork(nn.Module):
     """The network of :class:`SetTransformer`."""
 
     def __init__(
-        self, settings: SetTransformer, spec: TensorSpec, rows: Rows, n_context: int
+        self,
+        settings: SetTransformer,
+        spec: TensorSpec,
+        rows: Rows,
+        n_context: int,
+        n_outputs: int,
     ) -> None:
         super().__init__()
+        self.n_outputs = n_outputs
         self.rows, self.shape = rows, (spec.shape[0], spec.shape[1])
         n_hidden = settings.n_hidden
         self.first = nn.Linear(self.shape[1], n_hidden)
@@ -114,12 +122,12 @@ class SetNetwork(nn.Module):
             _Block(settings, self.shape[0], n_context) for _ in range(settings.n_blocks)
         )
         self.modulation = nn.Linear(n_context, 2 * n_hidden)
-        self.last = nn.Linear(n_hidden, self.shape[1])
+        self.last = nn.Linear(n_hidden, n_outputs * self.shape[1])
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, context: Tensor, condition: Tensor) -> Tensor:
-        """Map x (n, n_max * width) with context (n, n_context) to the same shape as x."""
+        """Map x (n, n_max * width) with context (n, n_context) to n_outputs such arrays."""
         present = self._present(condition)
         h = self.first(x.view(-1, *self.shape).masked_fill(~present, 0.0))
         if self.places is not None:
@@ -129,7 +137,8 @@ class SetNetwork(nn.Module):
             h, g = block(h, g, present)
         scale, shift = self.modulation(functional.silu(g))[:, None].chunk(2, dim=2)
         output = self.last(torch.addcmul(shift, _norm(h), 1 + scale))
-        return output.masked_fill(~present, 0.0).flatten(1)
+        arrays = output.masked_fill(~present, 0.0).unflatten(2, (self.n_outputs, -1))
+        return arrays.transpose(1, 2).flatten(1)
 
     def _present(self, condition: Tensor) -> Tensor:
         """Whether an event has a row, of shape (n, n_max, 1)."""

@@ -70,7 +70,13 @@ class UNet:
             )
 
     def build(
-        self, spec: TensorSpec, n_context: int, *, n_inputs: int = 1, odd: bool = False
+        self,
+        spec: TensorSpec,
+        n_context: int,
+        *,
+        n_inputs: int = 1,
+        n_outputs: int = 1,
+        odd: bool = False,
     ) -> LatticeUNet:
         """Network of x (n, n_inputs * n_features), context (n, n_context) and condition.
 
@@ -82,6 +88,8 @@ class UNet:
             Width of the context.
         n_inputs : int, default 1
             Arrays in x, one behind the other.
+        n_outputs : int, default 1
+            Arrays in the output, likewise.
         odd : bool, default False
             Of two arrays in x, the output changes its sign with the second and keeps it with the
             first, exactly.
@@ -99,7 +107,8 @@ class UNet:
             )
         if odd and n_inputs != 2:
             raise ValueError(f"an odd UNet has an even and an odd input array, got {n_inputs}")
-        return LatticeUNet(self, spec, n_context, n_inputs=n_inputs, odd=odd)
+        numbers = {"n_inputs": n_inputs, "n_outputs": n_outputs}
+        return LatticeUNet(self, spec, n_context, **numbers, odd=odd)
 
 
 class LatticeUNet(nn.Module):
@@ -112,7 +121,14 @@ class LatticeUNet(nn.Module):
     """
 
     def __init__(
-        self, settings: UNet, spec: TensorSpec, n_context: int, *, n_inputs: int, odd: bool
+        self,
+        settings: UNet,
+        spec: TensorSpec,
+        n_context: int,
+        *,
+        n_inputs: int,
+        n_outputs: int,
+        odd: bool,
     ) -> None:
         super().__init__()
         self.shape, self.n_inputs, self.odd = spec.shape, n_inputs, odd
@@ -137,12 +153,12 @@ class LatticeUNet(nn.Module):
         )
         self.up = nn.ModuleList(blocks(width) for width in widths[:-1])
         self.activation = _activation(odd)
-        self.last = nn.Linear(widths[0] // (2 if odd else 1), 1, bias=not odd)
+        self.last = nn.Linear(widths[0] // (2 if odd else 1), n_outputs, bias=not odd)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, context: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Map x (n, n_inputs * n_features) with context (n, n_context) to (n, n_features)."""
+        """Map x (n, n_inputs * n_features) with the context to (n, n_outputs * n_features)."""
         h = _shifted(self.first(x.reshape(-1, self.n_inputs, *self.shape)), self.bias[None])
         skips = []
         for level, blocks in enumerate(self.down):
@@ -158,7 +174,7 @@ class LatticeUNet(nn.Module):
                 h = block(h, context)
         h = self.activation(_normalize(h)).flatten(2)
         h = h[:, h.shape[1] // 2 :] if self.odd else h
-        return self.last(h.transpose(1, 2)).flatten(1)
+        return self.last(h.transpose(1, 2)).transpose(1, 2).flatten(1)
 
 
 def _sides(shape: tuple[int, ...], n_levels: int) -> list[tuple[int, ...]]:

@@ -66,8 +66,10 @@ class VoxelTransformer:
                 f"n_heads={self.n_heads}"
             )
 
-    def build(self, spec: TensorSpec, n_context: int) -> nn.Module:
+    def build(self, spec: TensorSpec, n_context: int, *, n_outputs: int = 1) -> nn.Module:
         """Network of x (n, n_features), context (n, n_context) and condition.
+
+        It returns (n, n_outputs * n_features), one array of features behind the other.
 
         Raises
         ------
@@ -87,7 +89,7 @@ class VoxelTransformer:
                 f"VoxelTransformer: patches of {patch} do not tile an array of {shape}; every "
                 "side must divide that of the array"
             )
-        return _Transformer(self, shape, patch, n_context)
+        return _Transformer(self, shape, patch, n_context, n_outputs)
 
 
 def patch_for(shape: Sequence[int]) -> tuple[int, ...]:
@@ -157,9 +159,11 @@ class _Transformer(nn.Module):
         shape: tuple[int, ...],
         patch: tuple[int, ...],
         n_context: int,
+        n_outputs: int,
     ) -> None:
         super().__init__()
         n_hidden, n_axes = settings.n_hidden, len(shape)
+        self.n_outputs = n_outputs
         self.n_tokens, n_voxels = _n_tokens(shape, patch), math.prod(patch)
         # (grid, patch) of each axis alternate; all grid axes go first, and back
         self._split = [k for n, p in zip(shape, patch, strict=True) for k in (n // p, p)]
@@ -173,18 +177,21 @@ class _Transformer(nn.Module):
             _Block(n_hidden, settings.n_heads, n_context) for _ in range(settings.n_blocks)
         )
         self.modulation = _zero(nn.Linear(n_context, 2 * n_hidden))
-        self.last = _zero(nn.Linear(n_hidden, n_voxels))
+        self.last = _zero(nn.Linear(n_hidden, n_outputs * n_voxels))
 
     def forward(self, x: Tensor, context: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Map x (n, n_features) with context (n, n_context) to (n, n_features)."""
+        """Map x (n, n_features) with context (n, n_context) to (n, n_outputs * n_features)."""
         patches = x.unflatten(1, self._split).permute(self._order).flatten(1)
         placed = self.placed_context(context).unflatten(1, (self.n_tokens, -1))
         h = self.first(patches.unflatten(1, (self.n_tokens, -1))) + self.place + placed
         for block in self.blocks:
             h = block(h, context)
         scale, shift = self.modulation(context).unsqueeze(1).chunk(2, dim=2)
-        patches = self.last(_modulated(h, scale, shift)).flatten(1)
-        return patches.unflatten(1, self._sorted).permute(self._back).flatten(1)
+        patches = self.last(_modulated(h, scale, shift)).unflatten(2, (self.n_outputs, -1))
+        # every output is a batch of its own while patches go back to their places
+        patches = patches.transpose(1, 2).flatten(2).flatten(0, 1)
+        array = patches.unflatten(1, self._sorted).permute(self._back).flatten(1)
+        return array.unflatten(0, (-1, self.n_outputs)).flatten(1)
 
 
 class _Block(nn.Module):

@@ -47,8 +47,18 @@ from physgen.models.base import GenerativeModel, TensorSpec
 from physgen.models.cascade import cascade
 from physgen.models.checks import refuse_one_hot
 from physgen.models.prior import FlowPrior, MixturePrior
-from physgen.models.vae.decoders import GaussianDecoder, ZeroInflated, bounded
-from physgen.networks.mlp import MLP
+from physgen.models.vae.decoders import (
+    ArrayNetwork,
+    Draft,
+    GaussianDecoder,
+    MixtureDecoder,
+    ZeroInflated,
+    bounded,
+)
+from physgen.networks.mlp import MLP, Perceptron
+from physgen.networks.set_transformer import SetTransformer
+from physgen.networks.unet import UNet
+from physgen.networks.voxel_transformer import VoxelTransformer, roll_and_flip
 from physgen.random import GeneratorRandom, Random, Rng, as_generator
 
 __all__ = ["VAE", "Bound", "VAEModel"]
@@ -56,6 +66,8 @@ __all__ = ["VAE", "Bound", "VAEModel"]
 _LOG_2PI = math.log(2 * math.pi)
 # the mixture makes one latent variable after the other, so they cost time in sampling
 _MAX_LATENT = 64
+# those of an array tell what its parts have in common
+_ARRAY_LATENT = 32
 
 
 class Bound(NamedTuple):
@@ -72,20 +84,29 @@ class VAE:
     Parameters
     ----------
     n_latent : int, optional
-        Number of latent variables; by default as many as features, at most 64.
+        Number of latent variables; by default as many as features, at most 64, and 32 with a
+        network for arrays.
     n_hidden : int, default 256
         Width of the hidden layers of encoder and decoder.
     n_layers : int, default 2
         Number of their hidden layers.
+    network : Perceptron, UNet, VoxelTransformer or SetTransformer, optional
+        Network of the decoder for arrays and clouds; by default a voxel transformer for arrays of
+        three axes, and a perceptron for all else. The encoder is always a perceptron.
     prior : MixturePrior or FlowPrior, default MixturePrior()
         Law of the latent variables that is fitted to the encoder.
-    decoder : GaussianDecoder or ZeroInflated, default GaussianDecoder()
-        Law of the real features given the latent variables.
+    decoder : GaussianDecoder, ZeroInflated or MixtureDecoder, optional
+        Law of the real features given the latent variables; by default a mixture where a network
+        for arrays makes it, else Gaussian.
     kl_weight : float, default 0.3
         Factor w of the divergence. With 1, few latent variables are used and what they leave out
         is generated without correlations; with much less, the prior has more to learn.
     free_bits : float, default 0.0
         Divergence per latent variable and event, in bits, below which it is not reduced further.
+    symmetric : bool, default True
+        Turn and mirror every event at random along the periodic axes of its array (angles of a
+        calorimeter), if the network is one for arrays. Set it to False where the detector or
+        the field differs along them.
     learning_rate : float, default 2e-3
         Peak rate of Adam for encoder and decoder; the prior has a rate of its own.
     """
@@ -93,10 +114,12 @@ class VAE:
     n_latent: int | None = None
     n_hidden: int = 256
     n_layers: int = 2
+    network: Perceptron | UNet | VoxelTransformer | SetTransformer | None = None
     prior: MixturePrior | FlowPrior = MixturePrior()
-    decoder: GaussianDecoder | ZeroInflated = GaussianDecoder()
+    decoder: GaussianDecoder | ZeroInflated | MixtureDecoder | None = None
     kl_weight: float = 0.3
     free_bits: float = 0.0
+    symmetric: bool = True
     learning_rate: float = 2e-3
 
     def __post_init__(self) -> None:
@@ -110,6 +133,12 @@ class VAE:
         refuse_one_hot("VAE", spec)
         return cascade(lambda stage: VAEModel(self, stage), spec)
 
+    def network_for(self, spec: TensorSpec) -> ArrayNetwork | None:
+        """Network of the decoder of this stage; None for the perceptron of flat columns."""
+        if self.network is not None and spec.shape:
+            return self.network
+        return VoxelTransformer() if len(spec.shape) == 3 and spec.rows is None else None
+
 
 class VAEModel(GenerativeModel):
     """Variational autoencoder; formulas at the head of the module."""
@@ -119,9 +148,13 @@ class VAEModel(GenerativeModel):
         self.settings, self.spec = settings, spec
         n_hidden, n_layers = settings.n_hidden, settings.n_layers
         n_x, n_c = spec.n_features, spec.n_conditions
-        n_z = settings.n_latent or min(n_x, _MAX_LATENT)
+        network = settings.network_for(spec)
+        n_z = settings.n_latent or min(n_x, _MAX_LATENT if network is None else _ARRAY_LATENT)
+        self.turns_around = settings.symmetric and network is not None and any(spec.periodic)
         self.encoder = MLP(n_x + n_c, 2 * n_z, n_hidden=n_hidden, n_layers=n_layers)
-        self.decoder = settings.decoder.build(spec, n_z, n_hidden=n_hidden, n_layers=n_layers)
+        law = settings.decoder or (GaussianDecoder() if network is None else MixtureDecoder())
+        draft = Draft(n_hidden=n_hidden, n_layers=n_layers, network=network)
+        self.decoder = law.build(spec, n_z, draft)
         self.prior = settings.prior.build(n_z, n_c, n_hidden=n_hidden)
 
     def players(self) -> dict[str, torch.optim.Optimizer]:
@@ -135,6 +168,8 @@ class VAEModel(GenerativeModel):
 
     def loss(self, x: Tensor, condition: Tensor, *, player: str, rng: Random) -> Tensor:
         """Loss of a player per event: of "vae" in nats, as at the head of the module."""
+        if self.turns_around:
+            x = roll_and_flip(x, self.spec.shape, self.spec.periodic, rng)
         if player == "prior":
             with torch.no_grad():
                 z, _, _ = self._latent(x, condition, rng)
