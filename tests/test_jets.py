@@ -11,7 +11,7 @@ from physgen.models import SetTransformer
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom
 from physgen.schema import Field, Schema, SchemaError
-from physgen.transforms import Categories, Count, Linear, Log, Quantile
+from physgen.transforms import ByCategory, Categories, Count, Linear, Log, Quantile
 
 N, N_MAX = 400, 12
 PARTICLE = ("particle_eta_rel", "particle_phi_rel", "particle_pt_rel")
@@ -88,12 +88,13 @@ def test_the_layout_comes_back_byte_by_byte(jets, tmp_path):
 
 def test_numbers_first_then_the_cloud(fitted):
     jet, cloud = fitted.spec.stages
-    assert (jet.n_features, jet.n_conditions, jet.rows) == (4, 0, None)
-    assert (cloud.n_features, cloud.n_conditions, cloud.shape) == (3 * N_MAX, 4, (N_MAX, 3))
+    # pt, eta, mass, number; sum, axis and width of the particles
+    assert (jet.n_features, jet.n_conditions, jet.rows) == (8, 0, None)
+    assert (cloud.n_features, cloud.n_conditions, cloud.shape) == (3 * N_MAX, 8, (N_MAX, 3))
     assert isinstance(fitted.transforms["n_particles"], Count)
     cloud_of = fitted.clouds["particle"]
     assert (cloud_of.counter, cloud_of.truncated) == ("n_particles", True)
-    assert [type(t) for t in cloud_of.transforms[1:]] == [Linear, Log]
+    assert [type(t) for t in cloud_of.transforms] == [ByCategory] * 3
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_peaks_with_tails_get_a_normal_score(draw, kind):
 def test_the_number_of_particles_says_how_many_rows_there_are(jets, fitted):
     x, _ = fitted.forward(jets, rng=random_of(N))
     cloud = fitted.spec.stages[1]
-    known, rows = x[:, :4], x[:, 4:]
+    known, rows = x[:, : cloud.n_conditions], x[:, cloud.n_conditions :]
     counts = jets.multiplicity(PARTICLE[0])
     assert np.array_equal(cloud.rows.count(known).numpy(), counts)
     assert (counts < jets["n_particles"]).any()
@@ -230,7 +231,7 @@ def test_classes_and_pt_as_conditions(two_classes):
     jets = two_classes.replace_schema(two_classes.schema.with_roles(conditions=conditions))
     fitted = Preprocessor.fit(jets)
     assert not isinstance(fitted.transforms["jet_class"], Categories | Count)
-    assert [s.n_conditions for s in fitted.spec.stages] == [2, 5]
+    assert [s.n_conditions for s in fitted.spec.stages] == [2, 9]
 
 
 def test_one_model_makes_both_classes(two_classes):

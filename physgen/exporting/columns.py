@@ -9,7 +9,8 @@ from torch import Tensor
 from physgen.exporting.decoders import decode
 from physgen.exporting.pieces import Tensors, constants, n_below
 from physgen.preprocessing import Preprocessor
-from physgen.preprocessing.cloud import Cloud
+from physgen.preprocessing.cloud import Cloud, internal_field
+from physgen.preprocessing.frame import Frame
 from physgen.schema import Field
 from physgen.transforms import Below
 
@@ -49,7 +50,9 @@ def decode_columns(
         field = _field(preprocessor, name)
         done[name] = cast(decode(transform, part, done), field)
     _put_in_order(preprocessor, generated, done)
-    columns = {name: done[name] for name in generated}
+    frames = [cloud.frame for cloud in preprocessor.clouds.values() if cloud.frame]
+    sums = {name for frame in frames for name in frame.columns}
+    columns = {name: done[name] for name in generated if name not in sums}
     for cloud in preprocessor.clouds.values():
         width = len(cloud.binary)
         columns |= _cloud(cloud, features[:, start : start + width], done)
@@ -59,7 +62,7 @@ def decode_columns(
 
 def _field(preprocessor: Preprocessor, name: str) -> Field:
     schema = preprocessor.schema
-    return schema[name] if name in schema else Field(name, "int64")
+    return schema[name] if name in schema else internal_field(name)
 
 
 def _put_in_order(
@@ -83,18 +86,50 @@ def _cloud(cloud: Cloud, features: Tensor, others: Tensors) -> dict[str, Tensor]
     rows = features.reshape(-1, width)
     # the counter may go on where the rows end
     present = torch.arange(n_max) < others[cloud.counter].double().round()[:, None]
-    columns = {}
+    place = {cloud.frame.place: torch.arange(n_max).repeat(len(features))} if cloud.frame else {}
+    decoded = {}
     for field, transform in zip(cloud.fields, cloud.transforms, strict=True):
         part = rows[:, start : start + len(transform.binary)]
         start += len(transform.binary)
-        repeated = {n: others[n].repeat_interleave(n_max) for n in transform.needs}
-        values = cast(decode(transform, part, repeated), field).reshape(-1, n_max)
+        repeated = {n: others[n].repeat_interleave(n_max) for n in transform.needs if n in others}
+        decoded[field.name] = decode(transform, part, repeated | place).reshape(-1, n_max)
+    if cloud.frame:
+        decoded |= _from_frame(cloud.frame, decoded, present, others)
+    columns = {}
+    for field in cloud.fields:
+        values = cast(decoded[field.name], field)
         columns[field.name] = torch.where(present, values, torch.zeros_like(values))
     if not cloud.descending:
         return columns
     key = columns[cloud.descending].double()
     order = torch.sort(torch.where(present, key, -torch.inf), dim=1, descending=True).indices
     return {name: torch.gather(column, 1, order) for name, column in columns.items()}
+
+
+def _from_frame(
+    frame: Frame, rows: Tensors, present: Tensor, others: Tensors
+) -> dict[str, Tensor]:
+    """Rows of the fields of a frame with the sums made before; see ``Frame.inverse``."""
+    eta, phi, momenta = (rows[name] for name in frame.fields)
+    total, mean_eta, mean_phi, width = (others[name].double()[:, None] for name in frame.columns)
+    if frame.ordered:  # graphs of ONNX know running sums, but no running products
+        momenta = torch.exp(torch.cumsum(torch.log(torch.where(present, momenta, 1.0)), dim=1))
+    pt = torch.where(present, momenta, 0.0)
+    made = pt.sum(dim=1, keepdim=True)
+    shares = _ratio(pt, made)
+    eta, phi = (v - (shares * v).sum(dim=1, keepdim=True) for v in (eta, phi))
+    spread = torch.sqrt((shares * (eta**2 + phi**2)).sum(dim=1, keepdim=True))
+    scale = _ratio(width, spread)
+    found = (mean_eta + scale * eta, mean_phi + scale * phi, pt * _ratio(total, made))
+    return {
+        name: torch.clamp(values, low, high)
+        for name, values, (low, high) in zip(frame.fields, found, frame.ranges, strict=True)
+    }
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    there = below > 0
+    return torch.where(there, above / torch.where(there, below, 1.0), 0.0)
 
 
 def cast(values: Tensor, field: Field) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from physgen.events import Events
 from physgen.preprocessing.choice import angle_of, choose_transform, is_real
+from physgen.preprocessing.frame import Frame, frame_of
 from physgen.random import Random
 from physgen.schema import Field, Schema, SchemaError
 from physgen.transforms import Array, Columns, Constant, Linear, Quantile, Transform
@@ -24,7 +25,9 @@ __all__ = [
     "counter_name",
     "counter_of",
     "double",
+    "find_frames",
     "fit_cloud",
+    "internal_field",
 ]
 
 
@@ -50,6 +53,8 @@ class Cloud:
     truncated : bool, default False
         Whether the counter goes on where the rows end: the file keeps the first ``n_max``
         entries of an event that has more (the 30 hardest of all particles of a jet).
+    frame : Frame, optional
+        Coordinates that the transforms see, for the particles of a jet.
     """
 
     collection: str
@@ -59,6 +64,7 @@ class Cloud:
     n_max: int = 0
     descending: str = ""
     truncated: bool = False
+    frame: Frame | None = None
 
     @property
     def binary(self) -> tuple[bool, ...]:
@@ -68,7 +74,8 @@ class Cloud:
     @property
     def needs(self) -> tuple[str, ...]:
         """Columns decoded before."""
-        return (self.counter, *(name for t in self.transforms for name in t.needs))
+        sums = self.frame.columns if self.frame else ()
+        return (self.counter, *sums, *(name for t in self.transforms for name in t.needs))
 
     @property
     def _width(self) -> int:
@@ -83,12 +90,11 @@ class Cloud:
         mask = np.arange(self.n_max) < counts[:, None]
         rows = np.zeros((len(events), self.n_max, self._width))
         entry_rng = _EntryRandom(rng, mask)
+        values = {f.name: double(ak.flatten(events[f.name]).to_numpy()) for f in self.fields}
+        if self.frame:
+            values |= self.frame.forward(values, mask, others)
         parts = [
-            t.forward(
-                double(ak.flatten(events[f.name]).to_numpy()),
-                _repeat(others, t, counts),
-                entry_rng,
-            )
+            t.forward(values[f.name], self._known(others, t, mask), entry_rng)
             for f, t in zip(self.fields, self.transforms, strict=True)
         ]
         rows[mask] = np.concatenate(parts, axis=1)
@@ -105,19 +111,27 @@ class Cloud:
                 f"{self.collection} can have 0 to {self.n_max} entries, as many as in training, "
                 f"but {self.counter} asks for {counts.min()} to {counts.max()}"
             )
-        rows = features.reshape(len(features), self.n_max, self._width)
-        entries = rows[np.arange(self.n_max) < counts[:, None]]
-        columns: dict[str, Any] = {}
+        mask = np.arange(self.n_max) < counts[:, None]
+        entries = features.reshape(len(features), self.n_max, self._width)[mask]
+        values: dict[str, Array] = {}
         start = 0
         for f, t in zip(self.fields, self.transforms, strict=True):
             part = entries[:, start : start + len(t.binary)]
-            values = t.inverse(part, _repeat(others, t, counts))
-            columns[f.name] = ak.unflatten(cast(values, f), counts)
+            values[f.name] = t.inverse(part, self._known(others, t, mask))
             start += len(t.binary)
+        if self.frame:
+            values |= self.frame.inverse(values, mask, others)
+        columns = {f.name: ak.unflatten(cast(values[f.name], f), counts) for f in self.fields}
         if not self.descending:
             return columns
         order = ak.argsort(columns[self.descending], axis=1, ascending=False, stable=True)
         return {name: column[order] for name, column in columns.items()}
+
+    def _known(self, others: Columns, transform: Transform, mask: Array) -> Columns:
+        """Columns that a transform needs, once per entry; its place in the event is one."""
+        place = {self.frame.place: np.nonzero(mask)[1]} if self.frame else {}
+        counts = mask.sum(axis=1)
+        return place | {n: np.repeat(others[n], counts) for n in transform.needs if n in others}
 
     def _wanted(self, others: Columns) -> Array:
         """Entries that the counter asks for; what a file cuts off is not asked for."""
@@ -154,11 +168,6 @@ class _EntryRandom:
         return self._rng.normal(*self._mask.shape, *shape[1:])[self._mask]
 
 
-def _repeat(others: Columns, transform: Transform, counts: Array) -> Columns:
-    """Flat columns that a transform needs, once per entry of the collection."""
-    return {name: np.repeat(others[name], counts) for name in transform.needs}
-
-
 def double(values: Array) -> Array:
     """Floats in double precision, in which transforms compute; all else as it is."""
     return values.astype(np.float64) if values.dtype.kind == "f" else values
@@ -178,6 +187,11 @@ def cast(values: Array, field: Field) -> Array:
 def counter_name(collection: str) -> str:
     """Internal name of a multiplicity; no column of a file is called so."""
     return f"n({collection})"
+
+
+def internal_field(name: str) -> Field:
+    """Field of an internal column: a multiplicity, or a sum over the particles of a jet."""
+    return Field(name, "int64" if name.startswith("n(") else "float64")
 
 
 def counter_of(collection: str, flat: Iterable[Field], columns: Columns) -> str:
@@ -209,6 +223,21 @@ def check_needs(name: str, transform: Transform, done: Columns) -> None:
             )
 
 
+def find_frames(events: Events, overrides: Iterable[str]) -> dict[str, Frame]:
+    """Frames of the collections that are particles of jets, by collection.
+
+    A transform of their fields that the user chose is for the values in the file, and so leaves
+    the collection without a frame.
+    """
+    chosen = set(overrides)
+    found = {
+        name: frame_of(name, members, events, _ordered_by(events, members))
+        for name, members in events.schema.collections.items()
+        if not chosen.intersection(members)
+    }
+    return {name: frame for name, frame in found.items() if frame}
+
+
 def fit_cloud(
     collection: str,
     members: tuple[str, ...],
@@ -217,20 +246,26 @@ def fit_cloud(
     schema: Schema,
     overrides: Mapping[str, Transform],
     counter: str,
+    frame: Frame | None = None,
 ) -> Cloud:
     """Choose and fit the transforms of a collection; ``columns`` are those decoded before."""
     import awkward as ak
 
     counts = events.multiplicity(members[0])
     n_max = int(counts.max(initial=0))
-    transforms = []
+    mask = np.arange(n_max) < counts[:, None]
+    entries = {name: ak.flatten(events[name]).to_numpy() for name in members}
+    if frame:
+        entries |= frame.forward(entries, mask, columns)
     flat = {n: np.repeat(c, counts) for n, c in columns.items() if c.ndim == 1}
     angles = {n: flat[n] for n in flat if is_real(schema[n]) and angle_of(schema[n], columns[n])}
-    for name in members:
-        values = ak.flatten(events[name]).to_numpy()
+    transforms = []
+    for name, values in entries.items():
         field = dataclasses.replace(events.schema[name], jagged=False, collection="")
         if len(values) == 0:
             chosen: Transform = Constant()
+        elif frame and name in frame.fields:
+            chosen = frame.transform().fit(values, {frame.place: np.nonzero(mask)[1]})
         else:
             chosen = overrides.get(name) or _choose(field, values, angles, schema)
             check_needs(name, chosen, flat)
@@ -244,6 +279,7 @@ def fit_cloud(
         n_max,
         _ordered_by(events, members),
         bool(columns[counter].max(initial=0) > n_max),
+        frame,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,11 @@ from physgen.preprocessing.cloud import (
     counter_name,
     counter_of,
     double,
+    find_frames,
     fit_cloud,
+    internal_field,
 )
+from physgen.preprocessing.frame import Frame
 from physgen.random import Random
 from physgen.schema import Field, Schema, SchemaError, no_such_field
 from physgen.tensor_spec import TensorSpec
@@ -70,9 +74,11 @@ class Preprocessor:
         for name in overrides:
             if name not in events.schema:
                 raise SchemaError(no_such_field(name, events.schema.names))
-        columns = _flat_columns(events)
+        frames = find_frames(events, overrides)
+        columns = _flat_columns(events, frames.values())
         counters = _counters(events.schema, columns)
-        schema = _with_counters(events.schema, counters)
+        sums = [name for frame in frames.values() for name in frame.columns]
+        schema = _with_internal(events.schema, [*counters.values(), *sums])
         for name in counters.values():
             if len(np.unique(columns[name])) > 1:
                 # one number with its order, of which a network can tell how many rows there are
@@ -87,7 +93,9 @@ class Preprocessor:
             transforms[name] = chosen.fit(values, done)
             done[name] = values
         clouds = {
-            name: fit_cloud(name, members, events, done, schema, overrides, counters[name])
+            name: fit_cloud(
+                name, members, events, done, schema, overrides, counters[name], frames.get(name)
+            )
             for name, members in events.schema.collections.items()
         }
         return cls(events.schema, transforms, clouds)
@@ -132,7 +140,7 @@ class Preprocessor:
         x : Tensor of shape (n_events, n_features), float32
         condition : Tensor of shape (n_events, n_conditions), float32
         """
-        columns = _flat_columns(events)
+        columns = _flat_columns(events, (c.frame for c in self.clouds.values() if c.frame))
         x = [self._forward(n, columns, rng) for n in self._generated]
         x += [cloud.forward(events, columns, rng) for cloud in self.clouds.values()]
         return _tensor(x, len(events)), self.condition(columns, len(events), rng=rng)
@@ -162,7 +170,7 @@ class Preprocessor:
             if isinstance(transform, Below) and transform.upper in self._generated:
                 transform = transform.inner  # put in order below, by exchange
             values = transform.inverse(part, done)
-            field = self.schema[name] if name in self.schema else Field(name, "int64")
+            field = self.schema[name] if name in self.schema else internal_field(name)
             done[name] = cast(values, field)
             start += part.shape[1]
         self._put_in_order(done)
@@ -200,6 +208,7 @@ class Preprocessor:
                     "descending": cloud.descending,
                     "truncated": cloud.truncated,
                     "transforms": [transform_to_dict(t) for t in cloud.transforms],
+                    "frame": dataclasses.asdict(cloud.frame) if cloud.frame else None,
                 }
                 for name, cloud in self.clouds.items()
             },
@@ -217,6 +226,7 @@ class Preprocessor:
                 entry["n_max"],
                 entry["descending"],
                 entry.get("truncated", False),
+                Frame.from_dict(entry["frame"]) if entry.get("frame") else None,
             )
             for name, entry in stored["clouds"].items()
         }
@@ -233,11 +243,13 @@ def _conditions(schema: Schema, columns: Columns) -> Columns:
     return {n: columns[n] for n in schema.with_role("condition") if n in columns}
 
 
-def _flat_columns(events: Events) -> dict[str, Array]:
-    """Flat and fixed-shape columns and the multiplicities of the collections."""
+def _flat_columns(events: Events, frames: Iterable[Frame]) -> dict[str, Array]:
+    """Flat and fixed-shape columns, multiplicities of the collections, and sums over jets."""
     columns = {f.name: events[f.name] for f in events.schema if not f.jagged}
     for collection, members in events.schema.collections.items():
         columns[counter_name(collection)] = events.multiplicity(members[0])
+    for frame in frames:
+        columns |= frame.measure(events)
     return columns
 
 
@@ -247,10 +259,10 @@ def _counters(schema: Schema, columns: Columns) -> dict[str, str]:
     return {name: counter_of(name, flat, columns) for name in schema.collections}
 
 
-def _with_counters(schema: Schema, counters: Mapping[str, str]) -> Schema:
-    """Schema of the flat columns, internal counters included, those not needed left out."""
+def _with_internal(schema: Schema, names: Iterable[str]) -> Schema:
+    """Schema of the flat columns and of internal ones among these names."""
     flat = tuple(f for f in schema if not f.jagged and f.role != "weight")
-    internal = tuple(Field(c, "int64") for c in counters.values() if c not in schema)
+    internal = tuple(internal_field(name) for name in names if name not in schema)
     return Schema((*flat, *internal), schema.conventions)
 
 

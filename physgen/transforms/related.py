@@ -11,7 +11,7 @@ import numpy as np
 
 from physgen.random import Random
 from physgen.transforms.base import Array, Columns, midway, uniform
-from physgen.transforms.continuous import Constant, Linear, Log, Standardize, smooth
+from physgen.transforms.continuous import Constant, Linear, Log, Quantile, Standardize, smooth
 
 __all__ = ["Angle", "Below", "ByCategory", "Voxels"]
 
@@ -75,12 +75,16 @@ class ByCategory:
         The discrete column.
     min_events : int, default 200
         Values of ``given`` with fewer events share the scale of their nearest neighbors.
+    n_knots : int, default 0
+        If above 0, each value of ``given`` has a normal score of its own through so many points
+        instead of a scale.
     """
 
     given: str
     min_events: int = 200
     edges: tuple[float, ...] = ()
-    parts: tuple[Linear | Log | Constant, ...] = ()
+    parts: tuple[Linear | Log | Quantile | Constant, ...] = ()
+    n_knots: int = 0
 
     @property
     def binary(self) -> tuple[bool, ...]:
@@ -93,13 +97,14 @@ class ByCategory:
     def fit(self, values: Array, others: Columns) -> ByCategory:
         given = others[self.given]
         groups = _groups(given, values, self.min_events)
-        parts: list[Linear | Log | Constant] = []
+        parts: list[Linear | Log | Quantile | Constant] = []
         for group in groups:
             inside = values[np.isin(given, group)]
             constant = bool((inside == inside[0]).all())
-            parts.append((Constant() if constant else smooth(inside)).fit(inside, {}))
-        edges = [0.5 * (a[-1] + b[0]) for a, b in itertools.pairwise(groups)]
-        return ByCategory(self.given, self.min_events, tuple(map(float, edges)), tuple(parts))
+            chosen = Quantile(self.n_knots) if self.n_knots else smooth(inside)
+            parts.append((Constant() if constant else chosen).fit(inside, {}))
+        edges = tuple(float(0.5 * (a[-1] + b[0])) for a, b in itertools.pairwise(groups))
+        return dataclasses.replace(self, edges=edges, parts=tuple(parts))
 
     def _part(self, others: Columns) -> Array:
         return np.searchsorted(np.array(self.edges), others[self.given])
