@@ -93,6 +93,24 @@ def test_the_sums_are_those_of_the_first_stage_whatever_the_cloud_is():
     assert ak.all(made["part_pt_rel"][:, 1:] <= made["part_pt_rel"][:, :-1])
 
 
+def test_the_hardest_particle_has_the_share_it_was_given():
+    events = clouds(lengths(3, 9))
+    fitted = Preprocessor.fit(events)
+    x = tensors(fitted, events)
+    n_first = fitted.spec.stages[0].n_features
+    kept = torch.zeros(x.shape[1], dtype=torch.bool)
+    kept[:n_first], kept[n_first + 2] = True, True  # eta, phi, pt of the first row
+    noise = 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    made = fitted.inverse(torch.where(kept, x, x + noise), {})
+    old, new = (padded(columns["part_pt_rel"])[:, 0] for columns in (events, made))
+    # with less than one nth of the sum it would not be the hardest
+    reachable = old / sums(events)[0] > 1.001 / events.multiplicity(NAMES[0])
+    assert reachable.mean() > 0.99
+    np.testing.assert_allclose(new[reachable], old[reachable], rtol=1e-5)
+    others = [padded(columns["part_pt_rel"])[:, 1] for columns in (events, made)]
+    assert np.abs(others[1] / others[0] - 1).mean() > 0.05  # negative control
+
+
 def test_width_times_sum_is_the_mass():
     events = clouds(lengths(5, 20))
     columns = Preprocessor.fit(events).clouds["part"].frame.measure(events)

@@ -10,7 +10,7 @@ from physgen.exporting.decoders import decode
 from physgen.exporting.pieces import Tensors, constants, n_below
 from physgen.preprocessing import Preprocessor
 from physgen.preprocessing.cloud import Cloud, internal_field
-from physgen.preprocessing.frame import Frame
+from physgen.preprocessing.frame import MAX_POWER, N_NEWTON, Frame
 from physgen.schema import Field
 from physgen.transforms import Below
 
@@ -112,9 +112,7 @@ def _from_frame(
     """Rows of the fields of a frame with the sums made before; see ``Frame.inverse``."""
     eta, phi, momenta = (rows[name] for name in frame.fields)
     total, mean_eta, mean_phi, width = (others[name].double()[:, None] for name in frame.columns)
-    if frame.ordered:  # graphs of ONNX know running sums, but no running products
-        momenta = torch.exp(torch.cumsum(torch.log(torch.where(present, momenta, 1.0)), dim=1))
-    pt = torch.where(present, momenta, 0.0)
+    pt = torch.where(present, _falling(momenta, present) if frame.ordered else momenta, 0.0)
     made = pt.sum(dim=1, keepdim=True)
     shares = _ratio(pt, made)
     eta, phi = (v - (shares * v).sum(dim=1, keepdim=True) for v in (eta, phi))
@@ -125,6 +123,20 @@ def _from_frame(
         name: torch.clamp(values, low, high)
         for name, values, (low, high) in zip(frame.fields, found, frame.ranges, strict=True)
     }
+
+
+def _falling(momenta: Tensor, present: Tensor) -> Tensor:
+    """Shares from the first and the ratios of each next, raised to the power that they need."""
+    logs = torch.log(torch.where(present, momenta, 1.0))
+    first = logs[:, :1]
+    falls = torch.cumsum(logs, dim=1) - first
+    power = torch.zeros_like(first)
+    for _ in range(N_NEWTON):
+        shares = torch.where(present, torch.exp(power * falls), 0.0)
+        total = shares.sum(dim=1, keepdim=True).clamp_min(1.0)
+        slope = (shares * falls).sum(dim=1, keepdim=True) / total
+        power = torch.clamp(power + _ratio(torch.log(total) + first, -slope), 0.0, MAX_POWER)
+    return torch.exp(first + power * falls)
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:

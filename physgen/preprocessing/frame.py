@@ -16,6 +16,8 @@ __all__ = ["Frame", "frame_of"]
 _ENDINGS = ("eta_rel", "phi_rel", "pt_rel")
 # of the normal score of one place: tails of some 10,000 jets need no more
 _N_KNOTS = 64
+# steps to the power of the ratios, and the largest one
+N_NEWTON, MAX_POWER = 20, 100.0
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,12 @@ class Frame:
 
     are columns like any others, which are made first. A cloud then holds
     :math:`(r_i - \bar r)/w`, and of the momenta the share of the hardest particle,
-    :math:`p_1/S`, and :math:`p_i/p_{i-1}` of each next one, where they fall, or else all shares.
-    The way back divides by the S, r and w that the generated particles have, so that these are
-    exactly those made first; and so, up to fourth powers of the angles, is the mass of the
-    particles, :math:`w S` in units of the momentum of the jet.
+    :math:`z_1 = p_1/S`, and :math:`q_i = p_i/p_{i-1}` of each next one, where they fall, or else
+    all shares. The way back divides by the S, r and w that the generated particles have, so that
+    these are exactly those made first; and so, up to fourth powers of the angles, is the mass of
+    the particles, :math:`w S` in units of the momentum of the jet. Where momenta fall,
+    :math:`q_i^a` takes the place of :math:`q_i`, with the one power a for which the shares of all
+    particles add up to 1: so :math:`z_1` holds, too, and so does the order.
 
     A model of a cloud alone gets the mass and the axis of all particles wrong by the sum of what
     it gets wrong in each. In these coordinates it only has to share them out.
@@ -114,7 +118,7 @@ class Frame:
         """Fields of all entries as they are in the file, with the sums that ``others`` tell."""
         eta, phi, momenta = (_rows(values[n], mask) for n in self.fields)
         total, mean_eta, mean_phi, width = (others[n][:, None] for n in self.columns)
-        pt = np.cumprod(momenta, axis=1) if self.ordered else momenta
+        pt = _falling(momenta, mask) if self.ordered else momenta
         made_total, made_eta, made_phi, made_width = (m[:, None] for m in _moments(eta, phi, pt))
         scale = _ratio(width, made_width)
         found = (
@@ -169,6 +173,22 @@ def _moments(eta: Array, phi: Array, pt: Array) -> tuple[Array, Array, Array, Ar
     mean_eta, mean_phi = (shares * eta).sum(axis=1), (shares * phi).sum(axis=1)
     square = np.square(eta - mean_eta[:, None]) + np.square(phi - mean_phi[:, None])
     return total, mean_eta, mean_phi, np.sqrt((shares * square).sum(axis=1))
+
+
+def _falling(momenta: Array, mask: Array) -> Array:
+    """Shares from the first one and the ratio of each next to the one before it."""
+    logs = np.log(np.where(mask, momenta, 1.0))
+    first = logs[:, :1]
+    falls = np.cumsum(logs, axis=1) - first
+    power = np.zeros(first.shape)
+    # ln of the sum over exp(power * falls) is convex and falls with the power, so that Newton's
+    # steps from 0 come up to the power at which it is -first, and never beyond
+    for _ in range(N_NEWTON):
+        shares = np.where(mask, np.exp(power * falls), 0.0)
+        total = np.maximum(shares.sum(axis=1, keepdims=True), 1.0)
+        slope = (shares * falls).sum(axis=1, keepdims=True) / total
+        power = np.clip(power + _ratio(np.log(total) + first, -slope), 0.0, MAX_POWER)
+    return np.where(mask, np.exp(first + power * falls), 0.0)
 
 
 def _ratio(above: Array, below: Array) -> Array:
