@@ -28,6 +28,7 @@ from physgen.shell_benchmark import benchmark
 from physgen.shell_distill import distill
 from physgen.shell_export import export
 from physgen.shell_ising import ising
+from physgen.shell_lecture import lecture
 from physgen.shell_options import (
     Count,
     Flag,
@@ -359,6 +360,7 @@ def info(path: Path, *, tree: str | None = None) -> None:
 
 app.command(refine)
 app.command(export)
+app.command(lecture)
 app.command(distill)
 app.command(benchmark)
 simulate = App(name="simulate", help="Generate events with a simulator.")

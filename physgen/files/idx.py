@@ -43,8 +43,8 @@ def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source
     values = np.frombuffer(content[4 + 4 * n_axes :], dtype=np.uint8)
     if len(sizes) < n_axes or len(values) != math.prod(sizes):
         raise OSError(
-            f"{path} should hold {' x '.join(map(str, sizes))} bytes and holds {len(values)}; the "
-            "file is damaged or incomplete, so copy it again"
+            f"{path} should hold {' x '.join(map(str, sizes))} bytes and holds {len(values)}, up "
+            f"to byte {len(content)}; the file is damaged or incomplete, so copy it again"
         )
     array = values.reshape(sizes)
     field = _field(path, array.shape[1:])
