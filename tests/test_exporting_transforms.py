@@ -91,6 +91,7 @@ CASES = {
         ByCategory("njet", min_events=20),
         np.where(OTHERS["njet"] == 0, 0.0, np.exp(numbers(21)) + 30 * OTHERS["njet"]),
     ),
+    "normal scores by category": (ByCategory("njet", min_events=20, n_knots=16), numbers(21) ** 3),
     "below": (Below("pt"), OTHERS["pt"] - np.exp(numbers(22))),
     "voxels": (Voxels(), cells()),
     "showers": (EnergyFirst(scale="energy", angular=True), cells3()),

@@ -433,6 +433,19 @@ def test_by_category_shares_the_scale_of_rare_values():
     assert ByCategory("njet", 100).fit(ht, {"njet": njet}).edges == (0.5, 1.5, 2.5)
 
 
+def test_by_category_with_a_normal_score_for_each_value():
+    rng = np.random.default_rng(0)
+    place = np.repeat([0, 1], 4000)
+    ratio = np.where(place == 0, rng.beta(8, 1, 8000), rng.exponential(0.1, 8000))
+    given = {"place": place}
+    for n_knots, normal in ((64, True), (0, False)):
+        fitted = ByCategory("place", n_knots=n_knots).fit(ratio, given)
+        features = fitted.forward(ratio, given, rng_of(8000))
+        assert np.abs(fitted.inverse(features, given) - ratio).max() < 1e-12
+        p_values = [stats.kstest(features[place == k, 0], "norm").pvalue for k in (0, 1)]
+        assert (min(p_values) > 0.01) == normal
+
+
 # ---------------------------------------------------------------- refusals and storage
 
 
@@ -467,6 +480,7 @@ FITTED = [
     Spike(0.0).fit(np.array([0.0, 1.0, 2.0]), {}),
     Angle("psi", 0.0, 360.0),
     ByCategory("n", 1).fit(np.array([0.0, 0.0, 1.0, 2.0]), {"n": np.array([0, 0, 1, 1])}),
+    ByCategory("n", 1, n_knots=4).fit(np.arange(4.0), {"n": np.array([0, 0, 1, 1])}),
     Below("up").fit(data_of("falling"), {}),
     Voxels("E").fit(np.array([[0.0, 1.0], [2.0, 3.0]]), {"E": np.array([3.0, 9.0])}),
     EnergyFirst("E", ((1, 2),)).fit(np.array([[0.0, 1.0], [2.0, 3.0]]), {"E": np.ones(2)}),

@@ -91,7 +91,9 @@ def _cloud(cloud: Cloud, features: Tensor, others: Tensors) -> dict[str, Tensor]
     for field, transform in zip(cloud.fields, cloud.transforms, strict=True):
         part = rows[:, start : start + len(transform.binary)]
         start += len(transform.binary)
-        repeated = {n: others[n].repeat_interleave(n_max) for n in transform.needs if n in others}
+        repeated = {
+            n: others[n].repeat_interleave(n_max) for n in transform.needs if n not in place
+        }
         decoded[field.name] = decode(transform, part, repeated | place).reshape(-1, n_max)
     if cloud.frame:
         decoded |= _from_frame(cloud.frame, decoded, present, others)
@@ -116,8 +118,8 @@ def _from_frame(
     made = pt.sum(dim=1, keepdim=True)
     shares = _ratio(pt, made)
     eta, phi = (v - (shares * v).sum(dim=1, keepdim=True) for v in (eta, phi))
-    spread = torch.sqrt((shares * (eta**2 + phi**2)).sum(dim=1, keepdim=True))
-    scale = _ratio(width, spread)
+    square = (shares * (eta**2 + phi**2)).sum(dim=1, keepdim=True)
+    scale = width / torch.sqrt(square.clamp_min(1e-30))  # a root of 0 would have no gradient
     found = (mean_eta + scale * eta, mean_phi + scale * phi, pt * _ratio(total, made))
     return {
         name: torch.clamp(values, low, high)

@@ -131,7 +131,7 @@ class Cloud:
         """Columns that a transform needs, once per entry; its place in the event is one."""
         place = {self.frame.place: np.nonzero(mask)[1]} if self.frame else {}
         counts = mask.sum(axis=1)
-        return place | {n: np.repeat(others[n], counts) for n in transform.needs if n in others}
+        return place | {n: np.repeat(others[n], counts) for n in transform.needs if n not in place}
 
     def _wanted(self, others: Columns) -> Array:
         """Entries that the counter asks for; what a file cuts off is not asked for."""
