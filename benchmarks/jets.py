@@ -142,7 +142,7 @@ def main():
     parser.add_argument("--cpu-seconds", type=float, default=1200.0)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--sampling-steps", type=int, default=16)
+    parser.add_argument("--sampling-steps", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", default="benchmarks/results/jets.json")
     args = parser.parse_args()
