@@ -27,6 +27,7 @@ from physgen.lectures.gan_networks import (
     make_discriminator_network,
     make_generator_network,
 )
+from physgen.random import seeded_layers
 
 __all__ = ["FastGan"]
 
@@ -62,8 +63,7 @@ class FastGan:
         self._pixels = torch.from_numpy(images).view(len(images), N_PIXELS)
         self._n, self._mode_z = batch_size, mode_z
         self._random = torch.Generator().manual_seed(seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded_layers(seed):
             self.generator = make_generator_network(Z_SIZE, num_output_units=N_PIXELS)
             self.discriminator = make_discriminator_network(N_PIXELS)
         self.fixed_z = create_noise(batch_size, Z_SIZE, mode_z, generator=self._random)

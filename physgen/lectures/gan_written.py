@@ -17,6 +17,7 @@ from physgen.lectures.gan_networks import (
     make_discriminator_network,
     make_generator_network,
 )
+from physgen.random import seeded_layers
 
 __all__ = ["WrittenGan", "first_losses"]
 
@@ -63,12 +64,11 @@ def first_losses(
         Binary cross-entropies ``generator``, ``discriminator real`` and ``discriminator fake``.
     """
     loss_fn = nn.BCELoss()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded_layers(seed):
         generator = make_generator_network(Z_SIZE, num_output_units=N_PIXELS)
         discriminator = make_discriminator_network(N_PIXELS)
         x, _ = next(iter(DataLoader(Pictures(images), 32, shuffle=False)))
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         fake = generator(create_noise(32, Z_SIZE, mode_z))
         p_real, p_fake = discriminator(x.view(32, -1)), discriminator(fake)
     real, none = torch.ones_like(p_real), torch.zeros_like(p_fake)
@@ -98,15 +98,14 @@ class WrittenGan:
         self, images: np.ndarray, *, seed: int, batch_size: int = 64, mode_z: Noise = "uniform"
     ) -> None:
         self._mode_z: Noise = mode_z
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded_layers(seed):
             self._loader = DataLoader(
                 Pictures(images), batch_size=batch_size, shuffle=True, drop_last=True
             )
             self.generator = make_generator_network(Z_SIZE, num_output_units=N_PIXELS)
             self.discriminator = make_discriminator_network(N_PIXELS)
             self.fixed_z = create_noise(batch_size, Z_SIZE, mode_z)
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             self._random_state = torch.get_rng_state()
         self._loss_fn = nn.BCELoss()
         self._optimizers = {
