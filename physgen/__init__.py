@@ -21,6 +21,7 @@ with paused():
 if TYPE_CHECKING:
     from physgen.bayes import posterior
     from physgen.benchmarking import benchmark
+    from physgen.citing import citation
     from physgen.distillation import distill
     from physgen.exporting import export
     from physgen.refinement import refine
@@ -29,6 +30,7 @@ else:
     # most programs need none of these, and they are a third of the package
     _LAZY = {
         "benchmark": "physgen.benchmarking",
+        "citation": "physgen.citing",
         "compare": "physgen.validation",
         "distill": "physgen.distillation",
         "export": "physgen.exporting",
@@ -64,6 +66,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingError",
     "benchmark",
+    "citation",
     "compare",
     "concatenate",
     "describe",

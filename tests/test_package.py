@@ -41,6 +41,7 @@ def test_public_names():
         "TrainingConfig",
         "TrainingError",
         "benchmark",
+        "citation",
         "compare",
         "concatenate",
         "describe",
