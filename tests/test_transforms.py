@@ -141,6 +141,22 @@ def test_pixels_come_back_exactly(pixels, seed):
     assert (fitted.inverse(features.astype(np.float64), {}) == pixels).all()
 
 
+def test_dark_pixels_stay_calm_beside_bright_ones():
+    pixels = np.zeros((500, 4, 4), np.uint8)
+    pixels[:, 1:3, 1:3] = np.random.default_rng(3).integers(0, 256, (500, 2, 2))
+    fitted = Integer().fit(pixels, {})
+    features = fitted.forward(pixels, {}, PhiloxRandom(0, torch.arange(500)))
+    features = features.reshape(500, 4, 4)
+    assert features[:, 0].std() < 0.01
+    assert abs(features.std() - 1) < 0.01
+    assert abs(features.mean()) < 0.01
+    assert features[:, 1, 1].std() > 1
+    # entries of a row, such as counts of several kinds, keep a scale each
+    rows = np.stack((pixels[:, 1, 1], np.arange(500) % 7), axis=1)
+    alone = Integer().fit(rows, {}).forward(rows, {}, PhiloxRandom(0, torch.arange(500)))
+    assert np.allclose(alone.std(0), 1, atol=0.05)
+
+
 @given(
     spins=hnp.arrays(
         np.int8, st.tuples(st.integers(1, 20), st.just(4)), elements=st.sampled_from([-1, 1])

@@ -49,7 +49,7 @@ class Standardize:
     """Subtract the mean and divide by the standard deviation, entry by entry.
 
     Generated values are folded into the range that each entry showed (see :class:`Linear`), unless
-    ``fold`` is False.
+    ``fold`` is False. With ``pooled`` all entries have one mean and one standard deviation.
     """
 
     mean: tuple[float, ...] = ()
@@ -59,6 +59,7 @@ class Standardize:
     shape: tuple[int, ...] = ()
     fold: bool = True
     needs: tuple[str, ...] = ()
+    pooled: bool = False
 
     @property
     def binary(self) -> tuple[bool, ...]:
@@ -66,14 +67,17 @@ class Standardize:
 
     def fit(self, values: Array, others: Columns) -> Standardize:
         flat = values.reshape(len(values), -1).astype(np.float64)
-        std = flat.std(axis=0)
+        axis = None if self.pooled else 0
+        std = np.broadcast_to(flat.std(axis=axis), flat.shape[1])
+        mean = np.broadcast_to(flat.mean(axis=axis), flat.shape[1])
         return Standardize(
-            tuple(flat.mean(axis=0).tolist()),
+            tuple(mean.tolist()),
             tuple(np.where(std > 0, std, 1.0).tolist()),
             tuple(flat.min(axis=0).tolist()),
             tuple(flat.max(axis=0).tolist()),
             values.shape[1:],
             self.fold,
+            pooled=self.pooled,
         )
 
     def forward(self, values: Array, others: Columns, rng: Random) -> Array:

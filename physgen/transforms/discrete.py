@@ -141,7 +141,8 @@ def _nearest(values: Array, seen: tuple[float, ...]) -> Array:
 class Integer:
     """Many integers: each is spread uniformly over its unit interval, then standardized.
 
-    A single number per event goes through the normal score; arrays (pixels) are scaled linearly.
+    A single number per event goes through the normal score; arrays are scaled linearly, those of
+    two and more axes (pixels) all entries alike: one that is always dark stays calm.
     """
 
     low: int = 0
@@ -160,7 +161,7 @@ class Integer:
         inner: Quantile | Standardize = Quantile()
         if values.ndim > 1:
             # the spread of new events may pass that of the fit; the integers are clipped instead
-            inner = Standardize(fold=False)
+            inner = Standardize(fold=False, pooled=values.ndim > 2)
         return Integer(low, high, values.shape[1:], inner.fit(spread, others))
 
     def forward(self, values: Array, others: Columns, rng: Random) -> Array:
