@@ -1,6 +1,10 @@
 """Sphinx configuration; `make docs` builds with warnings as errors and runs the examples."""
 
 import importlib.metadata
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "physgen"
 author = "The physgen authors"
@@ -9,14 +13,19 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # formulas need no network: it copies MathJax into the pages
     "myst_parser",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
+    "names",
+    "benchmarks_page",
 ]
 html_theme = "furo"
 html_title = f"physgen {release}"
+html_static_path = ["_static"]
+html_css_files = ["physgen.css"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_ext"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 2
 autosummary_generate = True
