@@ -88,9 +88,9 @@ def test_the_layout_comes_back_byte_by_byte(jets, tmp_path):
 
 def test_numbers_first_then_the_cloud(fitted):
     jet, cloud = fitted.spec.stages
-    # pt, eta, mass, number; sum, axis and width of the particles
-    assert (jet.n_features, jet.n_conditions, jet.rows) == (8, 0, None)
-    assert (cloud.n_features, cloud.n_conditions, cloud.shape) == (3 * N_MAX, 8, (N_MAX, 3))
+    # pt, eta, mass, number; sum, axis, width and hardest of the particles
+    assert (jet.n_features, jet.n_conditions, jet.rows) == (9, 0, None)
+    assert (cloud.n_features, cloud.n_conditions, cloud.shape) == (3 * N_MAX, 9, (N_MAX, 3))
     assert isinstance(fitted.transforms["n_particles"], Count)
     cloud_of = fitted.clouds["particle"]
     assert (cloud_of.counter, cloud_of.truncated) == ("n_particles", True)
@@ -126,6 +126,7 @@ def test_the_number_of_particles_says_how_many_rows_there_are(jets, fitted):
     mask = cloud.mask(known)
     assert np.array_equal(mask.sum(dim=1).numpy(), 3 * counts)
     assert (rows[mask == 0] == 0).all()
+    mask[:, 2] = 0  # the hardest is as hard as itself
     assert (rows[mask == 1] != 0).all()
 
 
@@ -231,7 +232,7 @@ def test_classes_and_pt_as_conditions(two_classes):
     jets = two_classes.replace_schema(two_classes.schema.with_roles(conditions=conditions))
     fitted = Preprocessor.fit(jets)
     assert not isinstance(fitted.transforms["jet_class"], Categories | Count)
-    assert [s.n_conditions for s in fitted.spec.stages] == [2, 9]
+    assert [s.n_conditions for s in fitted.spec.stages] == [2, 10]
 
 
 def test_one_model_makes_both_classes(two_classes):

@@ -113,8 +113,12 @@ def _from_frame(
 ) -> dict[str, Tensor]:
     """Rows of the fields of a frame with the sums made before; see ``Frame.inverse``."""
     eta, phi, momenta = (rows[name] for name in frame.fields)
-    total, mean_eta, mean_phi, width = (others[name].double()[:, None] for name in frame.columns)
-    pt = torch.where(present, _falling(momenta, present) if frame.ordered else momenta, 0.0)
+    total, mean_eta, mean_phi, width, *first = (
+        others[name].double()[:, None] for name in frame.columns
+    )
+    if frame.ordered:
+        momenta = _falling(momenta, present, first[0])
+    pt = torch.where(present, momenta, 0.0)
     made = pt.sum(dim=1, keepdim=True)
     shares = _ratio(pt, made)
     eta, phi = (v - (shares * v).sum(dim=1, keepdim=True) for v in (eta, phi))
@@ -127,18 +131,17 @@ def _from_frame(
     }
 
 
-def _falling(momenta: Tensor, present: Tensor) -> Tensor:
-    """Shares from the first and the ratios of each next, raised to the power that they need."""
-    logs = torch.log(torch.where(present, momenta, 1.0))
-    first = logs[:, :1]
-    falls = torch.cumsum(logs, dim=1) - first
+def _falling(ratios: Tensor, present: Tensor, first: Tensor) -> Tensor:
+    """Shares with these ratios of each to the one before it, to the power that they need."""
+    falls = torch.cumsum(torch.log(torch.where(present, ratios, 1.0)), dim=1)
+    log_first = torch.log(torch.where(first > 0, first, 1.0))
     power = torch.zeros_like(first)
     for _ in range(N_NEWTON):
         shares = torch.where(present, torch.exp(power * falls), 0.0)
         total = shares.sum(dim=1, keepdim=True).clamp_min(1.0)
         slope = (shares * falls).sum(dim=1, keepdim=True) / total
-        power = torch.clamp(power + _ratio(torch.log(total) + first, -slope), 0.0, MAX_POWER)
-    return torch.exp(first + power * falls)
+        power = torch.clamp(power + _ratio(torch.log(total) + log_first, -slope), 0.0, MAX_POWER)
+    return torch.exp(power * falls)
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:

@@ -29,14 +29,14 @@ class Frame:
     .. math:: S = \sum_i p_i, \qquad \bar r = \tfrac1S \sum_i p_i r_i, \qquad
               w^2 = \tfrac1S \sum_i p_i |r_i - \bar r|^2
 
-    are columns like any others, which are made first. A cloud then holds
-    :math:`(r_i - \bar r)/w`, and of the momenta the share of the hardest particle,
-    :math:`z_1 = p_1/S`, and :math:`q_i = p_i/p_{i-1}` of each next one, where they fall, or else
-    all shares. The way back divides by the S, r and w that the generated particles have, so that
-    these are exactly those made first; and so, up to fourth powers of the angles, is the mass of
-    the particles, :math:`w S` in units of the momentum of the jet. Where momenta fall,
-    :math:`q_i^a` takes the place of :math:`q_i`, with the one power a for which the shares of all
-    particles add up to 1: so :math:`z_1` holds, too, and so does the order.
+    are columns like any others, which are made first; where momenta fall, so is the share of the
+    hardest particle, :math:`z_1 = p_1/S`. A cloud then holds :math:`(r_i - \bar r)/w`, and of the
+    momenta :math:`q_i = p_i/p_{i-1}` where they fall, or else all shares. The way back divides by
+    the S, r and w that the generated particles have, so that these are exactly those made first;
+    and so, up to fourth powers of the angles, is the mass of the particles, :math:`w S` in units
+    of the momentum of the jet. Where momenta fall, :math:`q_i^a` takes the place of :math:`q_i`,
+    with the one power a for which the shares of all particles add up to 1: so :math:`z_1` holds,
+    too, and so does the order.
 
     A model of a cloud alone gets the mass and the axis of all particles wrong by the sum of what
     it gets wrong in each. In these coordinates it only has to share them out.
@@ -66,13 +66,14 @@ class Frame:
         return cls(**dict(stored) | {"ranges": tuple((a, b) for a, b in stored["ranges"])})
 
     @property
-    def columns(self) -> tuple[str, str, str, str]:
-        """Internal names of S, both coordinates of the axis, and w; no file has these."""
+    def columns(self) -> tuple[str, ...]:
+        """Internal names of S, both coordinates of the axis, w and z_1; no file has these."""
         return (
             f"sum({self.pt})",
             f"mean({self.eta})",
             f"mean({self.phi})",
             f"width({self.collection})",
+            *((f"first({self.pt})",) if self.ordered else ()),
         )
 
     @property
@@ -90,9 +91,11 @@ class Frame:
         return ByCategory(self.place, n_knots=_N_KNOTS) if self.ordered else Quantile()
 
     def measure(self, events: Events) -> dict[str, Array]:
-        """S, axis and width of each event, by the names of :attr:`columns`; 0 without entries."""
-        _, rows = _padded(events, self.fields)
-        return dict(zip(self.columns, _moments(*rows), strict=True))
+        """S, axis, w and z_1 of each event, by the names of :attr:`columns`; 0 without entries."""
+        _, (eta, phi, pt) = _padded(events, self.fields)
+        found = _moments(eta, phi, pt)
+        first = _ratio(pt.max(axis=1, initial=0.0), found[0])
+        return dict(zip(self.columns, (*found, first), strict=False))
 
     def forward(self, values: Columns, mask: Array, others: Columns) -> dict[str, Array]:
         """Fields of all entries, in these coordinates.
@@ -104,21 +107,22 @@ class Frame:
         mask : array of shape (n_events, n_max)
             Which rows are entries.
         others : mapping of str to array of shape (n_events,)
-            With S, axis and width.
+            With S, axis, w and z_1.
         """
         eta, phi, pt = (_rows(values[n], mask) for n in self.fields)
-        total, mean_eta, mean_phi, width = (others[n][:, None] for n in self.columns)
-        momenta = _ratio(pt, total)
+        total, mean_eta, mean_phi, width = (others[n][:, None] for n in self.columns[:4])
         if self.ordered:
-            momenta[:, 1:] = _ratio(pt[:, 1:], pt[:, :-1])
+            momenta = _ratio(pt, np.concatenate((pt[:, :1], pt[:, :-1]), axis=1))
+        else:
+            momenta = _ratio(pt, total)
         found = (_ratio(eta - mean_eta, width), _ratio(phi - mean_phi, width), momenta)
         return {n: v[mask] for n, v in zip(self.fields, found, strict=True)}
 
     def inverse(self, values: Columns, mask: Array, others: Columns) -> dict[str, Array]:
         """Fields of all entries as they are in the file, with the sums that ``others`` tell."""
         eta, phi, momenta = (_rows(values[n], mask) for n in self.fields)
-        total, mean_eta, mean_phi, width = (others[n][:, None] for n in self.columns)
-        pt = _falling(momenta, mask) if self.ordered else momenta
+        total, mean_eta, mean_phi, width, *first = (others[n][:, None] for n in self.columns)
+        pt = _falling(momenta, mask, first[0]) if self.ordered else momenta
         made_total, made_eta, made_phi, made_width = (m[:, None] for m in _moments(eta, phi, pt))
         scale = _ratio(width, made_width)
         found = (
@@ -175,20 +179,19 @@ def _moments(eta: Array, phi: Array, pt: Array) -> tuple[Array, Array, Array, Ar
     return total, mean_eta, mean_phi, np.sqrt((shares * square).sum(axis=1))
 
 
-def _falling(momenta: Array, mask: Array) -> Array:
-    """Shares from the first one and the ratio of each next to the one before it."""
-    logs = np.log(np.where(mask, momenta, 1.0))
-    first = logs[:, :1]
-    falls = np.cumsum(logs, axis=1) - first
+def _falling(ratios: Array, mask: Array, first: Array) -> Array:
+    """Shares with these ratios of each to the one before it, to a common power; see Frame."""
+    falls = np.cumsum(np.log(np.where(mask, ratios, 1.0)), axis=1)
+    log_first = np.log(np.where(first > 0, first, 1.0))
     power = np.zeros(first.shape)
     # ln of the sum over exp(power * falls) is convex and falls with the power, so that Newton's
-    # steps from 0 come up to the power at which it is -first, and never beyond
+    # steps from 0 come up to the power at which it is -ln first, and never beyond
     for _ in range(N_NEWTON):
         shares = np.where(mask, np.exp(power * falls), 0.0)
         total = np.maximum(shares.sum(axis=1, keepdims=True), 1.0)
         slope = (shares * falls).sum(axis=1, keepdims=True) / total
-        power = np.clip(power + _ratio(np.log(total) + first, -slope), 0.0, MAX_POWER)
-    return np.where(mask, np.exp(first + power * falls), 0.0)
+        power = np.clip(power + _ratio(np.log(total) + log_first, -slope), 0.0, MAX_POWER)
+    return np.where(mask, np.exp(power * falls), 0.0)
 
 
 def _ratio(above: Array, below: Array) -> Array:
