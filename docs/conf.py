@@ -6,8 +6,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
+from committed_figure import committed_figure
+
 project = "physgen"
 author = "The physgen authors"
+copyright = author
 release = importlib.metadata.version("physgen")
 extensions = [
     "sphinx.ext.autodoc",
@@ -32,6 +35,7 @@ autosummary_generate = True
 numpydoc_show_class_members = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+smartquotes = False  # of --option it makes a dash
 suppress_warnings = ["config.cache"]
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
@@ -40,7 +44,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "write_computation_times": False,
-    "image_scrapers": (),
+    "image_scrapers": (committed_figure,),
 }
 
 
