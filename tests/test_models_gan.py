@@ -16,7 +16,12 @@ from physgen.models import (
     settings_to_dict,
 )
 from physgen.models.gan.model import GANModel, _straight_through
+from physgen.models.gan.scoring import energy_score
 from physgen.models.scores import two_sample_score
+from physgen.networks.mlp import Perceptron
+from physgen.networks.set_transformer import SetTransformer
+from physgen.networks.unet import UNet
+from physgen.networks.voxel_transformer import VoxelTransformer
 from physgen.random import GeneratorRandom, PhiloxRandom, seeded_layers
 from physgen.tensor_spec import Rows
 from physgen.training import TrainingConfig, train
@@ -289,3 +294,190 @@ def test_settings_that_make_no_sense_are_refused():
         WassersteinGP(turns=0)
     with pytest.raises(ValueError, match="keep must be 'best' or 'last', got 'first'"):
         TrainingConfig(keep="first")
+
+
+# ---------------------------------------------------------------- arrays
+
+ARRAY = TensorSpec(n_features=48, n_conditions=1, shape=(4, 4, 3), periodic=(False, True, False))
+
+
+def small_network():
+    return VoxelTransformer(n_hidden=8, n_blocks=1, n_heads=1)
+
+
+def curved(**changes):
+    """A generator of curves whose network no longer returns zero."""
+    model = small_gan(ARRAY, network=small_network(), **changes)
+    with seeded_layers(1):
+        torch.nn.init.normal_(model.generator.network.last.weight, std=0.5)
+    return model.generator
+
+
+def test_an_untrained_generator_of_arrays_has_the_quantiles_of_the_first_batch():
+    model = small_gan(ARRAY, network=small_network())
+    noise = 2 * generator_random(1).normal(50, 48)
+    curves = model.generator.curves(torch.zeros(50, 1), generator_random())
+    assert torch.allclose(model.generator.at(curves, noise), noise, atol=1e-6)
+    x = generator_random(2).uniform(4000, 48) * 3
+    model.loss(x, torch.zeros(4000, 1), player="discriminator", rng=generator_random())
+    y = model.sample(4000, torch.zeros(4000, 1), rng=generator_random(3))
+    ranks = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
+    found, wanted = (torch.quantile(events, ranks, dim=0) for events in (y, x))
+    assert (found - wanted).abs().max() < 0.15
+    model.loss(x * 9, torch.zeros(4000, 1), player="discriminator", rng=generator_random())
+    again = model.sample(4000, torch.zeros(4000, 1), rng=generator_random(3))
+    assert torch.equal(again, y)
+
+
+def test_curves_rise_with_slopes_that_are_linear_between_knots():
+    generator = curved()
+    curves = generator.curves(torch.zeros(1, 1), generator_random())
+    assert curves.shape == (1, 10, 48)
+    grid = torch.linspace(-4, 4, 161) + 1e-4  # at a knot itself a minimum has no derivative
+    e = grid[:, None].repeat(1, 48).requires_grad_()
+    x = generator.at(curves.expand(161, -1, -1), e)
+    (slopes,) = torch.autograd.grad(x.sum(), e)
+    assert (slopes > 0).all()
+    assert torch.allclose(x[80], curves[0, 0], atol=1e-2)  # the offset is the value at 0
+    at_knots, middles = slopes[40:121:10], slopes[45:121:10]
+    assert torch.allclose(at_knots, curves[0, 1:], atol=2e-3)
+    assert torch.allclose(middles, (at_knots[1:] + at_knots[:-1]) / 2, atol=2e-3)
+    assert torch.allclose(slopes[0], slopes[40], atol=2e-3)  # straight beyond the last knot
+
+
+def test_features_share_the_latent_noise_and_have_noise_of_their_own():
+    generator = curved()
+    curves = generator.curves(torch.zeros(4000, 1), generator_random())
+    assert (curves[0] != curves[1]).any()
+    alike = generator.at(curves[:1].expand(4000, -1, -1), generator_random(2).normal(4000, 48))
+    correlation = torch.corrcoef(alike.T.detach()) - torch.eye(48)
+    assert correlation.abs().max() < 5 / math.sqrt(4000)  # 48 * 47 / 2 of them
+
+
+class OneLatent:
+    """The same z for every event."""
+
+    def normal(self, n, width):
+        return generator_random().normal(1, width).expand(n, -1)
+
+
+def test_the_density_of_a_curve():
+    """That of the noise over the slope, and its gradient that of its differences."""
+    generator = curved()
+    e = torch.linspace(-3, 3, 62)[:, None].repeat(1, 48).requires_grad_()
+    curves = generator.curves(torch.zeros(1, 1), OneLatent()).expand(62, -1, -1)
+    x = generator.at(curves, e)
+    (slope,) = torch.autograd.grad(x.sum(), e)
+    expected = torch.distributions.Normal(0.0, 1.0).log_prob(e) - slope.log()
+    found = generator.log_prob(x.detach(), torch.zeros(62, 1), OneLatent())
+    assert torch.allclose(found, expected, atol=5e-3)
+
+
+def test_the_gradient_of_the_likelihood_knows_all_of_it():
+    """A likelihood with jumps would have another gradient than its differences say."""
+    generator, c = curved().double(), torch.zeros(4000, 1, dtype=torch.float64)
+    x = 2 * generator_random(3).normal(4000, 48).double()
+    bias = generator.network.last.bias
+
+    def likelihood():
+        return generator.log_prob(x, c, Doubled()).mean()
+
+    (gradient,) = torch.autograd.grad(likelihood(), bias)
+    with torch.no_grad():
+        for k in range(0, len(bias), max(1, len(bias) // 5)):
+            kept, values = bias[k].clone(), []
+            for shift in (1e-5, -1e-5):
+                bias[k] = kept + shift
+                values.append(likelihood())
+            bias[k] = kept
+            difference = float(values[0] - values[1]) / 2e-5
+            assert difference == pytest.approx(float(gradient[k]), rel=0.02, abs=1e-5)
+
+
+class Doubled(OneLatent):
+    def normal(self, n, width):
+        return super().normal(n, width).double()
+
+
+def test_the_law_of_a_feature_is_learned_by_its_score():
+    """Half empty cells beside a narrow peak, with a discriminator that hardly sees."""
+    spec = TensorSpec(n_features=8, shape=(2, 2, 2))
+    rng = generator_random(7)
+    empty = rng.uniform(4000, 8) < 0.5
+    x = torch.where(empty, -rng.uniform(4000, 8), 1 + rng.normal(4000, 8) / 8)
+    config = TrainingConfig(steps=150, batch_size=128, keep="last")
+    distances = {}
+    for weight in (0.0, 1.0):
+        settings = {"score_weight": weight, "n_hidden": 1, "learning_rate": 5e-3}
+        model = small_gan(spec, network=small_network(), **settings)
+        train(model, x, config=config, rng=0)
+        y = model.sample(4000, torch.zeros(4000, 0), rng=generator_random(8))
+        distances[weight] = float((x.sort(0).values - y.sort(0).values).abs().mean())
+    assert distances[1.0] < 0.12
+    assert distances[0.0] > 0.2
+
+
+def test_the_energy_score_is_that_of_its_formula():
+    x, y, z = (generator_random(k).normal(30, 2) for k in range(3))
+    each = ((x - y).abs() - (y - z).abs() / 2).mean(1)
+    norms = (x - y).norm(dim=1) - (y - z).norm(dim=1) / 2
+    expected = each + norms / math.sqrt(2)
+    assert torch.allclose(energy_score(x, y, z), expected, atol=1e-6)
+
+
+def test_the_gradient_of_the_energy_score_is_that_of_both_events():
+    """With respect to the width of the generated events, which is too small here."""
+    n = 20_000
+    x, y, z = (generator_random(k).normal(n, 1) for k in range(3))
+    scale = torch.full((1,), 0.6, requires_grad=True)
+    energy_score(x, scale * y, scale * z).mean().backward()
+    both = torch.full((1,), 0.6, requires_grad=True)
+    pairs = (x - both * y).abs() / 2 + (x - both * z).abs() / 2 - (both * (y - z)).abs() / 2
+    (2 * pairs.mean()).backward()  # features, and all of them together: the same
+    assert float(scale.grad - both.grad) == pytest.approx(0, abs=0.02)
+    assert float(both.grad) < -0.1
+
+
+@pytest.mark.parametrize("wrong", ["shifted", "wide", "narrow", "uncorrelated"])
+def test_the_energy_score_is_smallest_for_the_law_of_the_truth(wrong):
+    n = 40_000
+
+    def drawn(seed, kind="true"):
+        rng = generator_random(seed)
+        both = rng.normal(n, 1).expand(-1, 2)
+        y = rng.normal(n, 2) if kind == "uncorrelated" else both + 0.3 * rng.normal(n, 2)
+        return y * {"wide": 1.8, "narrow": 0.5}.get(kind, 1.0) + 0.3 * (kind == "shifted")
+
+    x = drawn(0)
+    loss = energy_score(x, drawn(1, wrong), drawn(2, wrong))
+    loss = loss - energy_score(x, drawn(3), drawn(4))
+    assert float(loss.mean()) > 4 * float(loss.std()) / math.sqrt(n)
+
+
+@pytest.mark.parametrize(
+    "network", [Perceptron(n_hidden=8), UNet(n_channels=4, n_blocks=1), small_network(), None]
+)
+def test_any_network_for_arrays_is_a_generator(network):
+    model = small_gan(ARRAY, network=network)
+    settings = model.settings
+    assert settings_from_dict(settings_to_dict(settings)) == settings
+    x, c = generator_random().normal(6, 48), torch.zeros(6, 1)
+    for player in model.players():
+        assert model.loss(x, c, player=player, rng=generator_random()).shape == (6,)
+    assert model.sample(6, c, rng=generator_random()).shape == (6, 48)
+
+
+def test_particles_by_a_set_transformer():
+    rows = TensorSpec(n_features=6, n_conditions=1, shape=(3, 2), rows=Rows(0, 1.5, 1.5))
+    model = small_gan(rows, network=SetTransformer(n_hidden=8, n_blocks=1))
+    c = torch.tensor([[-1.0], [1.0]]).repeat(50, 1)
+    y = model.sample(100, c, rng=generator_random())
+    assert ((y == 0) == (rows.mask(c) == 0)).all()
+
+
+def test_flat_columns_stay_with_the_perceptron_and_without_a_score():
+    flat, array = small_gan(), small_gan(ARRAY)
+    assert type(flat.generator).__name__ == "FlatGenerator"
+    assert (flat.score_weight, array.score_weight) == (0.0, 1.0)
+    assert (flat.turns_around, array.turns_around) == (False, True)
+    assert not small_gan(ARRAY, symmetric=False).turns_around

@@ -4,12 +4,22 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    MixtureSameFamily,
+    Normal,
+    kl_divergence,
+)
 
 from physgen.models import VAE, TensorSpec, settings_from_dict, settings_to_dict
 from physgen.models.prior import AutoregressiveMixture, FlowPrior, MixturePrior
-from physgen.models.vae import GaussianDecoder, ZeroInflated
+from physgen.models.vae import GaussianDecoder, MixtureDecoder, ZeroInflated
 from physgen.models.vae.model import _kl_to_normal
+from physgen.networks.mlp import Perceptron
+from physgen.networks.set_transformer import SetTransformer
+from physgen.networks.unet import UNet
+from physgen.networks.voxel_transformer import VoxelTransformer
 from physgen.random import GeneratorRandom, PhiloxRandom, seeded_layers
 from physgen.tensor_spec import Rows
 from physgen.training import TrainingConfig, train
@@ -339,3 +349,114 @@ def test_settings_that_make_no_sense_are_refused():
         FlowPrior(n_steps=0)
     with pytest.raises(ValueError, match="ZeroInflated: scale must be 'event' or 'feature'"):
         ZeroInflated(scale="pixel")
+
+
+# ---------------------------------------------------------------- arrays
+
+ARRAY = TensorSpec(n_features=48, n_conditions=1, shape=(4, 4, 3), periodic=(False, True, False))
+
+
+def small_network():
+    return VoxelTransformer(n_hidden=8, n_blocks=1, n_heads=1)
+
+
+def awake_mixture(spec, n_components=3):
+    """A mixture decoder whose network, a perceptron, says something else for each z."""
+    return small_vae(spec, decoder=MixtureDecoder(n_components=n_components)).decoder
+
+
+def test_likelihood_of_a_mixture():
+    decoder = awake_mixture(MIXED)
+    x = torch.tensor([[0.3, -1.0, -0.7], [1.2, 1.0, 0.1]])
+    z, c = torch.randn(2, 3), torch.randn(2, 1)
+    means, log_variances, logits = (p.transpose(1, 2) for p in decoder.parts(z, c))
+    law = MixtureSameFamily(Categorical(logits=logits), Normal(means, (log_variances / 2).exp()))
+    spin = Bernoulli(logits=means[:, 1, 0]).log_prob((x[:, 1] + 1) / 2)
+    expected = law.log_prob(x)[:, [0, 2]].sum(1) + spin
+    assert torch.allclose(decoder.log_prob(x, z, c), expected, atol=1e-5)
+
+
+def test_events_of_a_mixture_have_its_law():
+    """Shares below points all along the axis, and the same against another law as a control."""
+    decoder, n = awake_mixture(MIXED), 20_000
+    z, c = torch.tensor([[0.5, -1.0, 2.0]]).expand(n, 3), torch.zeros(n, 1)
+    with torch.no_grad():
+        decoder.network[-1].bias.mul_(8)
+        y = decoder.sample(z, c, rng=generator_random(4))
+        means, log_variances, logits = (p[0] for p in decoder.parts(z[:1], c[:1]))
+    assert torch.equal(y[:, 1].abs(), torch.ones(n))
+    grid = torch.linspace(-2, 2, 9)[:, None]
+    below = torch.softmax(logits[:, 0], 0) * Normal(
+        means[:, 0], (log_variances[:, 0] / 2).exp()
+    ).cdf(grid)
+    expected = below.sum(1)
+    error = (expected * (1 - expected) / n).sqrt().clamp_min(1e-3)
+    found = (y[:, 0] < grid).float().mean(1)
+    assert ((found - expected).abs() / error).max() < 4
+    other = (y[:, 2] < grid).float().mean(1)
+    assert ((other - expected).abs() / error).max() > 4
+
+
+@pytest.mark.parametrize(
+    "network",
+    [Perceptron(n_hidden=8, n_blocks=1), UNet(n_channels=4, n_blocks=1), small_network(), None],
+)
+def test_any_network_for_arrays_decodes(network):
+    model = small_vae(ARRAY, network=network)
+    settings = model.settings
+    assert settings_from_dict(settings_to_dict(settings)) == settings
+    x, c = generator_random().normal(6, 48), torch.zeros(6, 1)
+    for player in model.players():
+        assert model.loss(x, c, player=player, rng=generator_random()).shape == (6,)
+    assert model.sample(6, c, rng=generator_random()).shape == (6, 48)
+    assert torch.isfinite(model.elbo(x, c, rng=generator_random())).all()
+
+
+@pytest.mark.parametrize("decoder", [GaussianDecoder(), MixtureDecoder(), ZeroInflated()])
+def test_any_law_is_decoded_by_a_network_for_arrays(decoder):
+    model = small_vae(ARRAY, network=small_network(), decoder=decoder)
+    settings = model.settings
+    assert settings_from_dict(settings_to_dict(settings)) == settings
+    x, c = generator_random().normal(6, 48), torch.zeros(6, 1)
+    model.loss(x, c, player="vae", rng=generator_random()).mean().backward()
+    assert model.decoder.network.network.last.weight.grad.abs().sum() > 0
+
+
+def test_defaults_follow_what_an_event_is():
+    flat, array = small_vae(), small_vae(ARRAY)
+    assert type(flat.decoder).__name__ == "Decoder"
+    assert type(array.decoder).__name__ == "Mixture"
+    assert array.prior.n_latent == 32
+    assert (flat.turns_around, array.turns_around) == (False, True)
+    assert not small_vae(ARRAY, symmetric=False).turns_around
+
+
+def test_particles_by_a_set_transformer():
+    rows = TensorSpec(n_features=6, n_conditions=1, shape=(3, 2), rows=Rows(0, 1.5, 1.5))
+    network = SetTransformer(n_hidden=8, n_blocks=1)
+    model = small_vae(rows, network=network, decoder=MixtureDecoder(n_components=2))
+    c = torch.tensor([[-1.0], [1.0]])
+    x, z = torch.randn(2, 6) * rows.mask(c), torch.randn(2, 6)
+    other = x + (1 - rows.mask(c))
+    assert torch.equal(model.decoder.log_prob(x, z, c), model.decoder.log_prob(other, z, c))
+    c = c.repeat(50, 1)
+    y = model.sample(100, c, rng=generator_random())
+    assert ((y == 0) == (rows.mask(c) == 0)).all()
+
+
+def test_latent_variables_tell_what_cells_have_in_common():
+    """Cells that are all high or all low; without latent variables each would choose alone."""
+    rng = generator_random(5)
+    side = torch.where(rng.uniform(4000, 1) < 0.5, -1.0, 1.0)
+    x = side + 0.3 * rng.normal(4000, 8)
+    agreement = {}
+    for kl_weight in (0.3, 1e3):  # the second keeps the latent variables from saying anything
+        settings = {"n_latent": 2, "kl_weight": kl_weight, "learning_rate": 1e-2}
+        model = small_vae(
+            TensorSpec(n_features=8, shape=(2, 2, 2)), network=Perceptron(n_hidden=16), **settings
+        )
+        train(model, x, config=TrainingConfig(steps=200, batch_size=64), rng=0)
+        y = model.sample(2000, torch.zeros(2000, 0), rng=generator_random(6))
+        agreement[kl_weight] = float((y.sign().mean(1).abs() > 0.7).float().mean())
+    assert agreement[0.3] > 0.9
+    assert agreement[1e3] < 0.3

@@ -7,7 +7,11 @@ import torch
 from torch import nn
 
 from physgen.networks.conv import PeriodicConv
-from physgen.networks.mlp import MLP, ResidualMLP
+from physgen.networks.mlp import MLP, Perceptron, ResidualMLP
+from physgen.networks.set_transformer import SetTransformer
+from physgen.networks.unet import UNet
+from physgen.networks.voxel_transformer import VoxelTransformer
+from physgen.tensor_spec import Rows, TensorSpec
 
 
 def noise(*shape, seed=0):
@@ -117,3 +121,34 @@ def test_every_parameter_of_periodic_conv_gets_a_gradient():
     net(noise(16, 16).double(), noise(16, 2).double()).square().sum().backward()
     for name, p in net.named_parameters():
         assert p.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Perceptron(n_hidden=8, n_blocks=1),
+        UNet(n_channels=4, n_blocks=1, n_levels=2),
+        VoxelTransformer(n_hidden=8, n_blocks=1, n_heads=1, patch=(1, 2, 3)),
+        SetTransformer(n_hidden=8, n_blocks=1),
+    ],
+    ids=lambda s: type(s).__name__,
+)
+def test_each_of_several_outputs_is_that_of_a_network_of_its_own(settings):
+    is_set = isinstance(settings, SetTransformer)
+    shape, rows = ((6, 8), Rows(0, 3.0, 1.0)) if is_set else ((2, 4, 6), None)
+    spec = TensorSpec(n_features=48, n_conditions=1, shape=shape, rows=rows)
+    generator = torch.Generator().manual_seed(0)
+    x, context = torch.randn(5, 48, generator=generator), torch.randn(5, 4, generator=generator)
+    condition = torch.arange(5.0)[:, None] - 2
+    network = settings.build(spec, 4, n_outputs=3)
+    assert network(x, context, condition).shape == (5, 144)
+    torch.nn.init.normal_(network.last.weight, generator=generator)
+    outputs = network(x, context, condition).chunk(3, dim=1)
+    alone = settings.build(spec, 4)
+    for k, output in enumerate(outputs):
+        state = network.state_dict()
+        for name in ("last.weight", "last.bias"):
+            state[name] = state[name].chunk(3)[k]
+        alone.load_state_dict(state)
+        assert torch.allclose(alone(x, context, condition), output, atol=1e-5)
+    assert not torch.allclose(outputs[0], outputs[1])

@@ -22,7 +22,7 @@ from physgen.models.masked import MaskedDiffusion
 from physgen.models.masked_corrector import Corrector
 from physgen.models.prior import FlowPrior, MixturePrior
 from physgen.models.rbm import CD, PCD, RBM, FastPCD, TemperedPCD
-from physgen.models.vae import VAE, GaussianDecoder, ZeroInflated
+from physgen.models.vae import VAE, GaussianDecoder, MixtureDecoder, ZeroInflated
 from physgen.networks.mlp import Perceptron
 from physgen.networks.set_transformer import SetTransformer
 from physgen.networks.unet import UNet
@@ -52,6 +52,7 @@ __all__ = [
     "Linear",
     "MLPEnergy",
     "MaskedDiffusion",
+    "MixtureDecoder",
     "MixturePrior",
     "ModelSettings",
     "NonSaturating",
@@ -90,6 +91,7 @@ _PARTS: tuple[type[Any], ...] = (
     FlowPrior,
     GaussianDecoder,
     ZeroInflated,
+    MixtureDecoder,
     EDM,
     Linear,
     VP,

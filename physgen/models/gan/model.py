@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from physgen.checks import require_positive
+from physgen.checks import require_non_negative, require_positive
 from physgen.models.base import GenerativeModel, TensorSpec
 from physgen.models.cascade import cascade
 from physgen.models.checks import refuse_one_hot
+from physgen.models.gan.generators import ArrayNetwork, CurveGenerator, FlatGenerator
 from physgen.models.gan.objectives import (
     Hinge,
     NonSaturating,
@@ -29,8 +30,12 @@ from physgen.models.gan.objectives import (
     Relativistic,
     WassersteinGP,
 )
+from physgen.models.gan.scoring import energy_score
 from physgen.models.scores import two_sample_score
-from physgen.networks.mlp import MLP
+from physgen.networks.mlp import MLP, Perceptron
+from physgen.networks.set_transformer import SetTransformer
+from physgen.networks.unet import UNet
+from physgen.networks.voxel_transformer import VoxelTransformer, roll_and_flip
 from physgen.random import Random
 
 __all__ = ["GAN", "GANModel"]
@@ -48,8 +53,18 @@ class GAN:
         Width of the hidden layers of both networks.
     n_layers : int, default 2
         Number of their hidden layers.
+    network : Perceptron, UNet, VoxelTransformer or SetTransformer, optional
+        Network of the generator for arrays and clouds; by default a voxel transformer for arrays
+        of three axes, and a perceptron for all else. The discriminator is always a perceptron.
+    score_weight : float, optional
+        Weight of a proper score (:mod:`physgen.models.gan.scoring`) in the loss of the generator,
+        beside the game; by default 1 where it has a network for arrays, and 0 elsewhere.
     objective : Relativistic, NonSaturating, Hinge or WassersteinGP, default Relativistic()
         What the players play for.
+    symmetric : bool, default True
+        Turn and mirror every event at random along the periodic axes of its array (angles of a
+        calorimeter), if the network is one for arrays. Set it to False where the detector or
+        the field differs along them.
     learning_rate : float, default 2e-3
         Peak rate of Adam, which has no momentum: that makes the game swing.
     """
@@ -57,20 +72,31 @@ class GAN:
     n_latent: int = 32
     n_hidden: int = 256
     n_layers: int = 2
+    network: Perceptron | UNet | VoxelTransformer | SetTransformer | None = None
+    score_weight: float | None = None
     objective: Relativistic | NonSaturating | Hinge | WassersteinGP = Relativistic()
+    symmetric: bool = True
     learning_rate: float = 2e-3
 
     def __post_init__(self) -> None:
         require_positive(self, "n_latent", "n_hidden", "n_layers", "learning_rate")
+        if self.score_weight is not None:
+            require_non_negative(self, "score_weight")
 
     def build(self, spec: TensorSpec) -> GenerativeModel:
         """Build the networks for tensors of this shape, one GAN per stage if it has several."""
         refuse_one_hot("GAN", spec)
         return cascade(lambda stage: GANModel(self, stage), spec)
 
+    def network_for(self, spec: TensorSpec) -> ArrayNetwork | None:
+        """Network of the generator of this stage; None for the perceptron of flat columns."""
+        if self.network is not None and spec.shape:
+            return self.network
+        return VoxelTransformer() if len(spec.shape) == 3 and spec.rows is None else None
+
 
 class GANModel(GenerativeModel):
-    """Generator and discriminator, perceptrons both."""
+    """Generator and discriminator."""
 
     binary: Tensor
 
@@ -79,12 +105,20 @@ class GANModel(GenerativeModel):
         self.settings, self.spec = settings, spec
         self.objective: Objective = settings.objective
         self.register_buffer("binary", torch.tensor(spec.binary), persistent=False)
-        network = partial(MLP, n_hidden=settings.n_hidden, n_layers=settings.n_layers)
-        n_x, n_c = spec.n_features, spec.n_conditions
-        self.generator = network(settings.n_latent + n_c, n_x)
+        sizes = {"n_hidden": settings.n_hidden, "n_layers": settings.n_layers}
+        n_in, network = spec.n_features + spec.n_conditions, settings.network_for(spec)
+        self.generator: CurveGenerator | FlatGenerator
+        if network is None:
+            self.generator = FlatGenerator(spec, settings.n_latent, **sizes)
+        else:
+            self.generator = CurveGenerator(spec, settings.n_latent, network)
+        default_weight = 0.0 if network is None else 1.0
+        given = settings.score_weight
+        self.score_weight = default_weight if given is None else given
+        self.turns_around = settings.symmetric and network is not None and any(spec.periodic)
         # SiLU halves small slopes, so that normalized layers would hardly let anything through
         steep = nn.LeakyReLU if self.objective.spectral_norm else nn.SiLU
-        self.discriminator = network(n_x + n_c, 1, activation=steep)
+        self.discriminator = MLP(n_in, 1, **sizes, activation=steep)
         if self.objective.only_differences:
             self.discriminator[-1].register_parameter("bias", None)
         if self.objective.spectral_norm:
@@ -108,16 +142,33 @@ class GANModel(GenerativeModel):
 
     def loss(self, x: Tensor, condition: Tensor, *, player: str, rng: Random) -> Tensor:
         """Loss of a player, one number per pair of a true and a generated event."""
+        if self.turns_around:
+            x = roll_and_flip(x, self.spec.shape, self.spec.periodic, rng)
+        if self.training:
+            self.generator.look(x)
         critic = partial(self._critic, condition)
         if player == "generator":
             fake = self._generate(len(x), condition, rng)
-            return self.objective.generator(critic(x), critic(fake))
+            loss = self.objective.generator(critic(x), critic(fake))
+            if self.score_weight == 0:
+                return loss
+            return loss + self.score_weight * self._proper(x, fake, condition, rng)
         with torch.no_grad():
             fake = self._generate(len(x), condition, rng)
         both = torch.cat((x, fake)).requires_grad_()
         value = self._critic(torch.cat((condition, condition)), both)
         loss = self.objective.discriminator(*value.chunk(2))
         return loss + self.objective.penalty(critic, both, value, rng)
+
+    def _proper(self, x: Tensor, fake: Tensor, condition: Tensor, rng: Random) -> Tensor:
+        """Proper score of the generator at the true events, (n_events,)."""
+        if isinstance(self.generator, CurveGenerator) and self.spec.n_binary == 0:
+            terms = self.generator.log_prob(x, condition, rng)
+            there = self.spec.mask(condition)
+            return -(terms if there is None else terms * there).mean(1)
+        with torch.no_grad():
+            other = self._generate(len(x), condition, rng)
+        return energy_score(x, fake, other)
 
     @torch.no_grad()
     def score(self, x: Tensor, condition: Tensor, *, rng: Random) -> float:
@@ -130,8 +181,7 @@ class GANModel(GenerativeModel):
         return self._generate(n_events, condition, rng)
 
     def _generate(self, n_events: int, condition: Tensor, rng: Random) -> Tensor:
-        z = rng.normal(n_events, self.settings.n_latent)
-        x = self.generator(torch.cat((z, condition), dim=1))
+        x = self.generator.draw(condition, rng)
         if self.spec.n_binary > 0:
             x = torch.where(self.binary, _straight_through(x, rng.uniform(*x.shape)), x)
         there = self.spec.mask(condition)
