@@ -17,6 +17,7 @@ MODULES = {
         ".__init__"
     ): path
     for path in sorted(PACKAGE.rglob("*.py"))
+    if path.parent.name != "chapters"  # scripts: to be run, not imported
 }
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
