@@ -29,7 +29,7 @@ from physgen.challenge import high_level_features
 from physgen.files.binning import Binning
 from physgen.metrics import fpd, kpd, prdc, triangular_discrimination
 from physgen.metrics.classifier import classifier_auc
-from physgen.models import GAN, VAE
+from physgen.models import GAN, VAE, Relativistic
 from physgen.networks.voxel_transformer import VoxelTransformer
 from physgen.training import TrainingConfig
 
@@ -109,6 +109,7 @@ def main():
     parser.add_argument("--n-blocks", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--score-weight", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save", default="")
     parser.add_argument("--output", default="benchmarks/results/showers.json")
@@ -155,7 +156,12 @@ def made(args, train):
     )
     settings = {
         "diffusion": pg.Diffusion(network=network, array_learning_rate=args.learning_rate),
-        "gan": GAN(network=network, n_hidden=512),
+        "gan": GAN(
+            network=network,
+            n_hidden=512,
+            score_weight=args.score_weight,
+            objective=Relativistic(gamma=0.1),
+        ),
         "vae": VAE(network=network, n_hidden=512),
     }[args.family]
     if args.family == "gan":  # the score of a look does not see the energies of the layers

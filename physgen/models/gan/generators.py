@@ -137,7 +137,10 @@ class CurveGenerator(nn.Module):
 
     def log_prob(self, x: Tensor, condition: Tensor, rng: Random) -> Tensor:
         """Logarithm of the law of every feature given one z per event, (n_events, n_features)."""
-        curves = self.curves(condition, rng)
+        return self.log_density(self.curves(condition, rng), x)
+
+    def log_density(self, curves: Tensor, x: Tensor) -> Tensor:
+        """Logarithm of the density of these curves at x, (n_events, n_features)."""
         slopes, ends = curves[:, 1:], self._ends(curves)
         lower, rise = slopes[:, :-1], slopes.diff(dim=1) / self.widths
         passed = (x[:, None] - ends[:, :-1]).clamp(min=0.0).minimum(ends.diff(dim=1))

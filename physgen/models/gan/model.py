@@ -148,11 +148,12 @@ class GANModel(GenerativeModel):
             self.generator.look(x)
         critic = partial(self._critic, condition)
         if player == "generator":
-            fake = self._generate(len(x), condition, rng)
-            loss = self.objective.generator(critic(x), critic(fake))
             if self.score_weight == 0:
-                return loss
-            return loss + self.score_weight * self._proper(x, fake, condition, rng)
+                fake = self._generate(len(x), condition, rng)
+                return self.objective.generator(critic(x), critic(fake))
+            fake, proper = self._scored(x, condition, rng)
+            game = self.objective.generator(critic(x), critic(fake))
+            return game + self.score_weight * proper
         with torch.no_grad():
             fake = self._generate(len(x), condition, rng)
         both = torch.cat((x, fake)).requires_grad_()
@@ -160,15 +161,20 @@ class GANModel(GenerativeModel):
         loss = self.objective.discriminator(*value.chunk(2))
         return loss + self.objective.penalty(critic, both, value, rng)
 
-    def _proper(self, x: Tensor, fake: Tensor, condition: Tensor, rng: Random) -> Tensor:
-        """Proper score of the generator at the true events, (n_events,)."""
+    def _scored(self, x: Tensor, condition: Tensor, rng: Random) -> tuple[Tensor, Tensor]:
+        """Generated events, and the proper score of the generator at the true ones."""
         if isinstance(self.generator, CurveGenerator) and self.spec.n_binary == 0:
-            terms = self.generator.log_prob(x, condition, rng)
+            curves = self.generator.curves(condition, rng)
+            terms = self.generator.log_density(curves, x)
+            fake = self.generator.at(curves, rng.normal(*x.shape))
             there = self.spec.mask(condition)
-            return -(terms if there is None else terms * there).mean(1)
+            if there is None:
+                return fake, -terms.mean(1)
+            return fake * there, -(terms * there).mean(1)
+        fake = self._generate(len(x), condition, rng)
         with torch.no_grad():
             other = self._generate(len(x), condition, rng)
-        return energy_score(x, fake, other)
+        return fake, energy_score(x, fake, other)
 
     @torch.no_grad()
     def score(self, x: Tensor, condition: Tensor, *, rng: Random) -> float:
