@@ -288,6 +288,8 @@ def test_settings_are_stored(objective):
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="GAN: n_latent must be positive, got 0"):
         GAN(n_latent=0)
+    with pytest.raises(ValueError, match="GAN: score_weight must be 0 or more, got -1"):
+        GAN(score_weight=-1)
     with pytest.raises(ValueError, match="Relativistic: gamma must be 0 or more, got -1"):
         Relativistic(gamma=-1)
     with pytest.raises(ValueError, match="WassersteinGP: turns must be positive, got 0"):

@@ -347,6 +347,8 @@ def test_settings_that_make_no_sense_are_refused():
         VAE(n_latent=0)
     with pytest.raises(ValueError, match="FlowPrior: n_steps must be positive, got 0"):
         FlowPrior(n_steps=0)
+    with pytest.raises(ValueError, match="MixtureDecoder: n_components must be positive, got 0"):
+        MixtureDecoder(n_components=0)
     with pytest.raises(ValueError, match="ZeroInflated: scale must be 'event' or 'feature'"):
         ZeroInflated(scale="pixel")
 
