@@ -1,9 +1,11 @@
 """The pages of docs/: their code runs, the reference is complete, the gallery has notebooks."""
 
 import ast
+import functools
 import importlib
 import inspect
 import re
+import shlex
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import physgen as pg
+from physgen import cli
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
@@ -22,7 +25,11 @@ import benchmarks_page  # noqa: E402
 import public_names  # noqa: E402
 
 PAGES = sorted(p for p in DOCS.rglob("*.md") if not {"_build", "_generated"} & set(p.parts))
-RUN = [DOCS / "tutorial.md", *sorted((DOCS / "howto").glob("*.md"))]
+SLOW = {"collapse.md", "jagged.md"}
+RUN = [
+    pytest.param(page, marks=pytest.mark.slow if page.name in SLOW else ())
+    for page in (DOCS / "tutorial.md", *sorted((DOCS / "howto").glob("*.md")))
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -38,19 +45,23 @@ def name_of(page):
 
 
 def shortened(code):
-    """The same with trainings of a few steps and samples of two thousand events."""
+    """The same with trainings of a few steps and samples of a thousand events."""
     code = re.sub(r'budget="\w+"', "steps=20", code)
+    code = re.sub(r"--budget \w+", "--steps 20", re.sub(r"-n \d+", "-n 300", code))
     code = re.sub(r"steps=\d{3,}", "steps=20", code)
-    return re.sub(r"\b\d+_000\b", "2_000", code)
+    code = code.replace("--model diffusion", "--model diffusion --diffusion.n-hidden 16")
+    return re.sub(r"\b\d+_000\b", "1_000", code)
 
 
 @pytest.fixture
 def quick(tmp_path, monkeypatch):
-    """An empty folder with the samples, of which 1,000 events are read; coarse p-values."""
+    """An empty folder with the samples, of which 500 events are read; small models."""
     (tmp_path / "data").symlink_to(REPOSITORY / "data")
     monkeypatch.chdir(tmp_path)
     read, compare = pg.read_events, pg.compare
-    monkeypatch.setattr(pg, "read_events", lambda *a, **k: read(*a, **k)[:1000])
+    monkeypatch.setattr(pg, "read_events", lambda *a, **k: read(*a, **k)[:500])
+    small = functools.partial(pg.Diffusion, n_hidden=16, n_blocks=1, n_sampling_steps=4)
+    monkeypatch.setattr(pg, "Diffusion", small)
     few = {"n_permutations": 199, "alpha": 0.05, "max_events": 500}
     monkeypatch.setattr(pg, "compare", lambda *a, **k: compare(*a, **few | k))
 
@@ -59,8 +70,12 @@ def quick(tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", RUN, ids=name_of)
 def test_the_code_of_a_page_runs(page):
     namespace = {"__name__": "page"}
-    for code in blocks(page, "python"):
-        exec(compile(shortened(code), name_of(page), "exec"), namespace)
+    for language, code in BLOCK.findall(page.read_text()):
+        if language == "python":
+            exec(compile(shortened(code), name_of(page), "exec"), namespace)
+        elif language == "sh":
+            for line in shortened(code).splitlines():
+                assert cli.main(shlex.split(line, comments=True)[1:]) == 0
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
