@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
-from committed_figure import committed_figure
+from committed_figure import FIGURES, committed_figure
 
 project = "physgen"
 author = "The physgen authors"
@@ -45,12 +45,13 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "write_computation_times": False,
     "image_scrapers": (committed_figure,),
+    "default_thumb_file": str(Path(__file__).parent / "images" / "dataflow.svg"),
 }
 
 
-def quick(gallery_conf, script_vars):
-    """Run the examples of the documentation in their quick form."""
-    return ["--quick"]
+def arguments(gallery_conf, script_vars):
+    """Examples run in full, but those that take minutes quickly: their figures are committed."""
+    return ["--quick"] if Path(script_vars["src_file"]).stem in FIGURES else []
 
 
-sphinx_gallery_conf["reset_argv"] = quick
+sphinx_gallery_conf["reset_argv"] = arguments

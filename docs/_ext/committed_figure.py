@@ -19,4 +19,6 @@ def committed_figure(block, block_vars, gallery_conf):
     if figure is None or len(iterator):
         return ""
     shutil.copy(IMAGES / figure, target := iterator.next())
+    if ".. image::" in Path(block_vars["src_file"]).read_text():
+        return ""  # it is on the page, and this copy is for the thumbnail
     return figure_rst([target], gallery_conf["src_dir"])

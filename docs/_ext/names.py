@@ -31,8 +31,11 @@ class Names(SphinxDirective):
 
 
 def escape_stars(app, what, name, obj, options, lines):
-    """A shape such as (n_events, *shape) is no emphasis."""
-    lines[:] = [re.sub(r"([(,] ?)\*(\w)", r"\1\\*\2", line) for line in lines]
+    """A shape such as (n_events, *shape) is no emphasis; between `` it has no need of it."""
+    for i, line in enumerate(lines):
+        parts = line.split("``")
+        parts[::2] = [re.sub(r"([(,] ?)\*(\w)", r"\1\\*\2", part) for part in parts[::2]]
+        lines[i] = "``".join(parts)
 
 
 def setup(app):
