@@ -11,7 +11,14 @@ from physgen.models import _KINDS, Hinge, Linear
 
 ENTRIES = (Path(pg.__file__).parent / "methods.bib").read_text()
 # of the trade, or made here: no paper is to be named
-WITHOUT = {"MixturePrior", "MLPEnergy", "ConvEnergy", "ZeroInflated", "MixtureDecoder"}
+WITHOUT = {
+    "MixturePrior",
+    "MLPEnergy",
+    "ConvEnergy",
+    "ZeroInflated",
+    "MixtureDecoder",
+    "GrayDecoder",
+}
 
 
 def keys(text):

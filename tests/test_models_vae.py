@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import (
@@ -12,9 +13,10 @@ from torch.distributions import (
     kl_divergence,
 )
 
+import physgen as pg
 from physgen.models import VAE, TensorSpec, settings_from_dict, settings_to_dict
 from physgen.models.prior import AutoregressiveMixture, FlowPrior, MixturePrior
-from physgen.models.vae import GaussianDecoder, MixtureDecoder, ZeroInflated
+from physgen.models.vae import GaussianDecoder, GrayDecoder, MixtureDecoder, ZeroInflated
 from physgen.models.vae.model import _kl_to_normal
 from physgen.networks.mlp import Perceptron
 from physgen.networks.set_transformer import SetTransformer
@@ -462,3 +464,49 @@ def test_latent_variables_tell_what_cells_have_in_common():
         agreement[kl_weight] = float((y.sign().mean(1).abs() > 0.7).float().mean())
     assert agreement[0.3] > 0.9
     assert agreement[1e3] < 0.3
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+def gray_decoder():
+    spec = TensorSpec(n_features=4, shape=(2, 2))
+    model = small_vae(spec, decoder=GrayDecoder())
+    model.decoder.look(torch.tensor([[-0.5, 1.5, 0.0, 1.0]]))
+    return model
+
+
+def test_gray_levels_are_probabilities_between_the_ends_of_the_first_batch():
+    decoder = gray_decoder().decoder
+    z, c = torch.randn(3, decoder.network[0].in_features), torch.zeros(3, 0)
+    x = torch.tensor([[-0.5, 1.5, 0.5, 1.0]]).expand(3, 4)
+    m = torch.sigmoid(decoder.network(z))
+    g = torch.tensor([0.0, 1.0, 0.5, 0.75])
+    expected = (g * m.log() + (1 - g) * (1 - m).log()).sum(1)
+    torch.testing.assert_close(decoder.log_prob(x, z, c), expected)
+    decoder.look(torch.tensor([[-9.0, 9.0, 0.0, 0.0]]))  # only the first batch counts
+    made = decoder.sample(z, c, rng=None)
+    torch.testing.assert_close(made, 2 * m - 0.5)
+
+
+def test_gray_levels_have_no_density():
+    model = gray_decoder()
+    with pytest.raises(TypeError, match="gray levels as probabilities have no density"):
+        model.log_prob_bound(torch.zeros(2, 4), torch.zeros(2, 0), rng=0)
+    with pytest.raises(TypeError, match="GrayDecoder is for pictures"):
+        small_vae(TensorSpec(n_features=2, binary=(True, False)), decoder=GrayDecoder())
+
+
+def test_pictures_are_made_without_noise_and_keep_their_law():
+    random = np.random.default_rng(0)
+    images = np.zeros((1500, 6, 6), np.uint8)
+    left = random.random(1500) < 0.3
+    images[left, :, 1], images[~left, :, 4] = 200, 250
+    truth = pg.Events.from_dict({"images": images})
+    vae = pg.VAE(decoder=GrayDecoder(), kl_weight=1.0, n_latent=2, n_hidden=32)
+    made = pg.Surrogate.fit(truth, vae, steps=600, rng=1)(1000, rng=2)["images"].astype(int)
+    assert made[:, :, [0, 2, 3, 5]].max() < 20
+    share = (made[:, 0, 1] > 100).mean()
+    assert abs(share - left.mean()) < 4 * (0.3 * 0.7 * (1 / 1000 + 1 / 1500)) ** 0.5
+    clear = np.abs(made[:, 0, 1] - 100) > 50
+    assert clear.mean() > 0.9

@@ -22,7 +22,7 @@ from physgen.models.masked import MaskedDiffusion
 from physgen.models.masked_corrector import Corrector
 from physgen.models.prior import FlowPrior, MixturePrior
 from physgen.models.rbm import CD, PCD, RBM, FastPCD, TemperedPCD
-from physgen.models.vae import VAE, GaussianDecoder, MixtureDecoder, ZeroInflated
+from physgen.models.vae import VAE, GaussianDecoder, GrayDecoder, MixtureDecoder, ZeroInflated
 from physgen.networks.mlp import Perceptron
 from physgen.networks.set_transformer import SetTransformer
 from physgen.networks.unet import UNet
@@ -47,6 +47,7 @@ __all__ = [
     "FlowPrior",
     "GaussianDecoder",
     "GenerativeModel",
+    "GrayDecoder",
     "Grid",
     "Hinge",
     "Linear",
@@ -92,6 +93,7 @@ _PARTS: tuple[type[Any], ...] = (
     GaussianDecoder,
     ZeroInflated,
     MixtureDecoder,
+    GrayDecoder,
     EDM,
     Linear,
     VP,

@@ -55,6 +55,7 @@ from physgen.models.vae.decoders import (
     ZeroInflated,
     bounded,
 )
+from physgen.models.vae.gray import Gray, GrayDecoder
 from physgen.networks.mlp import MLP, Perceptron
 from physgen.networks.set_transformer import SetTransformer
 from physgen.networks.unet import UNet
@@ -95,7 +96,7 @@ class VAE:
         three axes, and a perceptron for all else. The encoder is always a perceptron.
     prior : MixturePrior or FlowPrior, default MixturePrior()
         Law of the latent variables that is fitted to the encoder.
-    decoder : GaussianDecoder, ZeroInflated or MixtureDecoder, optional
+    decoder : GaussianDecoder, ZeroInflated, MixtureDecoder or GrayDecoder, optional
         Law of the real features given the latent variables; by default a mixture where a network
         for arrays makes it, else Gaussian.
     kl_weight : float, default 0.3
@@ -116,7 +117,7 @@ class VAE:
     n_layers: int = 2
     network: Perceptron | UNet | VoxelTransformer | SetTransformer | None = None
     prior: MixturePrior | FlowPrior = MixturePrior()
-    decoder: GaussianDecoder | ZeroInflated | MixtureDecoder | None = None
+    decoder: GaussianDecoder | ZeroInflated | MixtureDecoder | GrayDecoder | None = None
     kl_weight: float = 0.3
     free_bits: float = 0.0
     symmetric: bool = True
@@ -213,10 +214,20 @@ class VAEModel(GenerativeModel):
         -------
         Bound
 
+        Raises
+        ------
+        TypeError
+            If the decoder is a :class:`GrayDecoder`, which has no density.
+
         References
         ----------
         Burda et al., arXiv:1509.00519 (eq. 8 and theorem 1).
         """
+        if isinstance(self.decoder, Gray):
+            raise TypeError(
+                "gray levels as probabilities have no density; take another decoder than "
+                "GrayDecoder for log_prob_bound"
+            )
         n_samples = whole_number("n_samples", n_samples, 2)
         random = GeneratorRandom(as_generator(rng, x.device))
         log_w = torch.stack([self._log_weight(x, condition, random) for _ in range(n_samples)])
