@@ -20,7 +20,7 @@ from physgen.plotting.style import COLORS, styled
 from physgen.transforms import OneHot
 
 run = chapter()
-n = 200 if run.quick else 2000  # digits on either side of a comparison
+n = 200 if run.quick else 1000  # digits on either side of a comparison
 random = np.random.default_rng(1)
 
 # %%
