@@ -156,7 +156,7 @@ def test_the_page_of_benchmarks_has_every_result():
     assert page.count("\n## ") == len(results)
     for section in page.split("\n## ")[1:]:
         assert "*Measured with" in section
-        assert "|---" in section or "{include}" in section
+        assert "|---|" in section or "|---:|---:|" in section or "{include}" in section
     assert "/tmp" not in page
 
 
@@ -165,6 +165,9 @@ def test_a_result_that_nobody_has_described_is_shown_whole():
     (table,) = benchmarks_page.tables("unknown", rows)
     assert "| a | 0.512 | 1,200 |  |" in table
     assert "| b | 1 |  | late |" in table
+    (table,) = benchmarks_page.tables("unknown", {"quality": rows})
+    assert table.startswith("quality\n\n")
+    assert "| a | 0.512 | 1,200 |  |" in table
     (table,) = benchmarks_page.tables("unknown", [{"case": "x", "seconds": 0.01}])
     assert "| x | 0.01 |" in table
 

@@ -160,7 +160,9 @@ def tables(name, rows):
             for caption, path, columns in TABLES[name]
             if at(rows, path) is not None
         ]
-    return [table(rows, None)]
+    if isinstance(rows, list) or any(map(numbers_of, rows.values())):
+        return [table(rows, None)]
+    return [f"{readable(part)}\n\n{table(content, None)}" for part, content in rows.items()]
 
 
 def table(rows, columns):
@@ -207,6 +209,8 @@ def number_at(row, path):
 
 
 def numbers_of(row):
+    if not isinstance(row, dict):
+        return [row]
     return [k for k, v in row.items() if isinstance(v, (int, float, str, bool)) or v is None]
 
 
