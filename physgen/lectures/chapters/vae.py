@@ -95,17 +95,17 @@ vae = pg.Surrogate.fit(
 )
 with torch.no_grad():
     shown = torch.from_numpy(digits[:2000]).flatten(1).float()
-    places = vae.model.encoder(shown)[:, :2]
+    places = vae.model.encoder(shown)[:, :2].numpy().T
     u = torch.erfinv(2 * (torch.arange(15) + 0.5) / 15 - 1) * math.sqrt(2)
     grid = torch.stack(torch.meshgrid(u, u.flip(0), indexing="xy"), -1).view(-1, 2)
     logits = vae.model.decoder.parts(grid, torch.zeros(225, 0))[0]
 fig = Figure(figsize=(7.4, 3.6), layout="constrained")
 left, right = fig.subplots(1, 2)
-points = left.scatter(*places.T, c=train["labels"][:2000], s=3, cmap="tab10", vmin=-0.5, vmax=9.5)
+points = left.scatter(*places, c=train["labels"][:2000], s=3, cmap="tab10", vmin=-0.5, vmax=9.5)
 fig.colorbar(points, ax=left, ticks=range(10), location="left")
 left.set(xlabel="first latent variable", ylabel="second latent variable", xlim=(-3.5, 3.5))
 tiles = torch.sigmoid(logits).view(15, 15, 28, 28).swapaxes(1, 2).reshape(420, 420)
-right.imshow(tiles, cmap="gray_r")
+right.imshow(tiles.numpy(), cmap="gray_r")
 right.set_axis_off()
 styled(left)
 run.save(fig, "vae_plane")
