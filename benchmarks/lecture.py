@@ -94,7 +94,9 @@ def section_losses(digits, _, args):
     error = np.sqrt((a.var(0, ddof=1) + b.var(0, ddof=1)) / args.seeds)
     return {
         "seeds": args.seeds,
-        "mean": {name: dict(zip(NAMES, found.mean(0), strict=True)) for name, found in rows.items()},
+        "mean": {
+            name: dict(zip(NAMES, found.mean(0), strict=True)) for name, found in rows.items()
+        },
         "t": dict(zip(NAMES, ((a - b).mean(0) / error).tolist(), strict=True)),
     }
 

@@ -94,17 +94,18 @@ print(middle - start, time.process_time() - middle, *modules)
 
 
 def test_the_import_is_light():
-    extra = []
+    # beside that of torch in the same process: a busy machine is slower with both
+    shares = []
     for _ in range(3):
         done = subprocess.run(
             [sys.executable, "-c", MEASURE], check=True, capture_output=True, text=True
         )
-        _, of_physgen, *modules = done.stdout.split()
+        of_torch, of_physgen, *modules = done.stdout.split()
         assert not HEAVY & set(modules)
-        extra.append(float(of_physgen))
-        if extra[-1] < 0.3:
+        shares.append(float(of_physgen) / float(of_torch))
+        if shares[-1] < 0.3:
             return
-    assert min(extra) < 0.3
+    assert min(shares) < 0.3
 
 
 # ---------------------------------------------------------------- direction of imports
