@@ -141,7 +141,8 @@ def name_of(args):
         return f"student, {args.student} steps"
     if args.family == "diffusion":
         return f"diffusion {args.n_hidden}x{args.n_blocks}, {args.cpu_minutes:g} min"
-    return f"{args.family}, {args.cpu_minutes:g} min"
+    weight = f", score weight {args.score_weight:g}" if args.score_weight != 1 else ""
+    return f"{args.family}, {args.cpu_minutes:g} min{weight}"
 
 
 def made(args, train):
