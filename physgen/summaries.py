@@ -24,6 +24,9 @@ __all__ = [
     "summarize",
 ]
 
+# widths from the middle beyond which all is equally far: squares of distances stay in float32
+_FARTHEST = 1e6
+
 Observable = Callable[[Events], np.ndarray]
 Observables = (
     Mapping[str, Observable] | Sequence[Observable | str] | Observable | str | Literal[False]
@@ -313,6 +316,13 @@ def _is_angle(unit: str, values: np.ndarray) -> bool:
     return bool(-3.15 < low < -3.1 and 3.1 < high < 3.15)  # files round pi
 
 
+def _width(values: np.ndarray, middle: float) -> float:
+    """Width of the middle; of all where most values are the same but for rounding."""
+    if middle > 1e-5 * abs(float(np.median(values))):
+        return middle
+    return float(values.std()) or 1.0
+
+
 def joint_columns(quantities: Sequence[Quantity]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Columns of both samples for joint tests on comparable scales; angles as cosine and sine.
 
@@ -328,7 +338,8 @@ def joint_columns(quantities: Sequence[Quantity]) -> tuple[list[str], np.ndarray
             parts = {q.name: pooled}
         for label, values in parts.items():
             low, high = np.quantile(values, [0.16, 0.84])
-            scaled = (values - values.mean()) / ((high - low) / 2 or values.std() or 1.0)
+            scaled = (values - np.median(values)) / _width(values, (high - low) / 2)
+            scaled = np.clip(scaled, -_FARTHEST, _FARTHEST)
             labels.append(label)
             ours.append(scaled[: len(q.reference)])
             theirs.append(scaled[len(q.reference) :])

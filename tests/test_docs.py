@@ -105,7 +105,8 @@ def test_links_between_pages_lead_somewhere(page):
         r"\]\(([^)#:\s]+\.(?:md|rst|svg|png|py))(?:#[\w-]*)?\)", page.read_text()
     ):
         assert (
-            target.startswith(("_examples", "../_examples")) or (page.parent / target).exists()
+            target.startswith(("_examples", "../_examples", "_generated"))
+            or (page.parent / target).exists()
         ), f"{page.name} links to {target}"
 
 

@@ -42,7 +42,8 @@ def test_jets(data_dir, tmp_path, name):
     names = ["njet", "ht", "Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]
     truth = pg.read_events(data_dir / "zmumu.root", fields=names, stop=3000)
     train, test = truth.split(0.6, rng=0)
-    fake = pg.Surrogate.fit(train, SMALL, steps=200, rng=1)(len(test), rng=2)
+    training = pg.TrainingConfig(steps=60, batch_size=128)
+    fake = pg.Surrogate.fit(train, SMALL, training=training, rng=1)(500, rng=2)
     pg.write_events(tmp_path / name, fake)
     found = pg.read_events(tmp_path / name)
     assert same(found, fake)
@@ -56,7 +57,9 @@ def test_jets(data_dir, tmp_path, name):
 def test_showers(data_dir, tmp_path):
     binning = data_dir / "binning_576.xml"
     train, test = pg.read_events(data_dir / "showers.h5", binning=binning).split(0.7, rng=0)
-    surrogate = pg.Surrogate.fit(train, SMALL, steps=100, rng=1)
+    test = test[:200]
+    training = pg.TrainingConfig(steps=20, batch_size=32)
+    surrogate = pg.Surrogate.fit(train, SMALL, training=training, rng=1)
     assert surrogate.schema.with_role("condition") == ("incident_energies",)
     given = {"incident_energies": test["incident_energies"]}
     fake = surrogate(len(test), given, rng=2)

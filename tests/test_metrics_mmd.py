@@ -602,3 +602,14 @@ def test_the_lecture_prefers_blank_images_to_real_digits():
     mended["is_biased"] = False
     assert abs(lecture_mmd(real, digits, **mended)) < 0.01
     assert lecture_mmd(real, blank, **mended) == pytest.approx(0.279, abs=0.01)
+
+
+def test_columns_far_apart_are_finite():
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(1200, 5)), random.normal(size=(500, 5))
+    for scale in (1e3, 3e5, 1e6):
+        u, v = x.copy(), y.copy()
+        u[:400, 0] *= scale
+        v[:150, 0] *= scale
+        found = mmd(u, v, rng=0)
+        assert np.isfinite([found.value, found.std_error, found.p_value]).all()

@@ -3,7 +3,7 @@ import pytest
 
 import physgen as pg
 from physgen.schema import SchemaError
-from physgen.summaries import summarize
+from physgen.summaries import joint_columns, summarize
 
 KINEMATICS = ("mu1_pt", "mu1_eta", "mu1_phi", "mu2_pt", "mu2_eta", "mu2_phi")
 
@@ -93,3 +93,23 @@ def test_other_binnings_are_refused():
     )
     with pytest.raises(SchemaError, match="another binning"):
         summarize(a, b)
+
+
+def test_absurd_values_leave_joint_columns_finite():
+    random = np.random.default_rng(0)
+    truth = pg.Events.from_dict({"x": random.normal(size=400), "y": random.normal(size=400)})
+    y = random.normal(size=400)
+    y[:3] = 1e100, -1e100, 1e30
+    fake = pg.Events.from_dict({"x": random.normal(size=400), "y": y})
+    _, _, scaled = joint_columns(summarize(truth, fake)[0])
+    assert np.abs(scaled).max() == 1e6
+    assert np.abs(scaled[3:]).max() < 10
+
+
+def test_a_column_that_is_constant_but_for_rounding_is_measured_by_all_of_its_values():
+    random = np.random.default_rng(0)
+    x = np.ones((2, 1000)) + 1e-12 * random.normal(size=(2, 1000))
+    x[:, :100] = random.uniform(-1, 1, (2, 100))
+    samples = [pg.Events.from_dict({"x": part}) for part in x]
+    _, scaled, _ = joint_columns(summarize(*samples)[0])
+    assert np.abs(scaled).max() < 10

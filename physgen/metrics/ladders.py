@@ -106,6 +106,9 @@ class Radial:
         """Kernels from the narrowest to the widest; overwrites the product of two rows."""
         if self.name == "laplace":  # rounding may leave equal events on the wrong side of zero
             product = product.neg_().clamp_(min=0).sqrt_().neg_()
+        elif self.name == "gaussian":
+            # far from the origin rounding makes squares of distances negative, and exp infinite
+            product.clamp_(max=0)
         rungs = [product.exp_()]
         for _ in range(self.n_bandwidths - 1):
             rung = rungs[-1].square()
