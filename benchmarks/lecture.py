@@ -28,17 +28,14 @@ from physgen.lectures import mnist
 from physgen.lectures.gan_fast import FastGan
 from physgen.lectures.gan_written import WrittenGan
 from physgen.metrics import lecture_mmd
-from physgen.models import MixturePrior, Relativistic
+from physgen.models import GrayDecoder, Relativistic
 
 RESULT = "benchmarks/results/lecture.json"
 NAMES = ("generator", "discriminator", "real", "fake")
 PATHS = {"as written": WrittenGan, "fast": FastGan}
 FAMILIES = {
-    "GAN (relativistic)": pg.GAN(objective=Relativistic(gamma=1.0)),
-    "VAE": pg.VAE(prior=MixturePrior(), kl_weight=1.0),
-    "RBM": pg.RBM(visible="bernoulli", hidden="bernoulli", n_hidden=500),
-    "EBM": pg.EBM(),
-    "Diffusion": pg.Diffusion(n_hidden=512),
+    "GAN (relativistic)": pg.GAN(objective=Relativistic(gamma=10.0), learning_rate=4e-3),
+    "VAE": pg.VAE(decoder=GrayDecoder(), kl_weight=1.0, n_latent=20, n_hidden=400, n_layers=1),
 }
 
 
@@ -95,7 +92,8 @@ def section_losses(digits, _, args):
     return {
         "seeds": args.seeds,
         "mean": {
-            name: dict(zip(NAMES, found.mean(0), strict=True)) for name, found in rows.items()
+            name: dict(zip(NAMES, found.mean(0).tolist(), strict=True))
+            for name, found in rows.items()
         },
         "t": dict(zip(NAMES, ((a - b).mean(0) / error).tolist(), strict=True)),
     }
