@@ -13,7 +13,7 @@ from rich.table import Table
 
 from physgen.files.atomic import atomic_path
 from physgen.lectures import CHAPTERS, GanTraining, chapter_path
-from physgen.shell_options import Flag, Seed, Whole
+from physgen.shell_options import Flag, Whole
 
 __all__ = ["lecture"]
 
@@ -35,9 +35,9 @@ def lecture(
     quick: Annotated[bool, Flag] = False,
     epochs: Annotated[int | None, Whole, Parameter(group=GAN)] = None,
     faithful: Annotated[bool, Flag, Parameter(group=GAN)] = False,
-    noise: Annotated[Literal["uniform", "normal"], Parameter(group=GAN)] = "uniform",
+    noise: Annotated[Literal["uniform", "normal"] | None, Parameter(group=GAN)] = None,
     stop_within: Annotated[float | None, Parameter(group=GAN)] = None,
-    seed: Annotated[Seed, Parameter(group=GAN)] = 1,
+    seed: Annotated[int | None, Whole, Parameter(group=GAN)] = None,
 ) -> None:
     """Run a chapter of the lecture; without a name, list the chapters.
 
@@ -57,24 +57,30 @@ def lecture(
         Times through the digits, 100 by default.
     faithful
         Step for step and number for number as the lecture's code; by default the same mathematics
-        in a fifth of the time.
+        in a quarter of the time.
     noise
-        Law of the generator's noise.
+        Law of the generator's noise, uniform by default.
     stop_within
         Stop where D(x) and D(G(z)) stay this close to 1/2.
     seed
-        Seed of weights, batches, noise and dropout.
+        Seed of weights, batches, noise and dropout, 1 by default.
     """
     if chapter is None:
         _list()
         return
     script = chapter_path(chapter)
     if chapter == "gan":
-        settings = {"faithful": faithful, "mode_z": noise, "seed": seed}
+        settings = {
+            "faithful": faithful,
+            "mode_z": noise or "uniform",
+            "seed": 1 if seed is None else seed,
+        }
         _gan(output, data, 100 if epochs is None else epochs, stop_within, quick, settings)
         return
-    if epochs is not None or faithful or stop_within is not None:
-        raise ValueError("--epochs, --faithful and --stop-within belong to the chapter gan")
+    if faithful or any(x is not None for x in (epochs, noise, stop_within, seed)):
+        raise ValueError(
+            "--epochs, --faithful, --noise, --stop-within and --seed belong to the chapter gan"
+        )
     arguments = ["--quick"] * quick
     arguments += ["--data", str(data)] if data is not None else []
     arguments += ["-o", str(output)] if output is not None else []

@@ -14,6 +14,7 @@ from torch import nn
 
 from physgen.cli import main
 from physgen.lectures import (
+    Chapter,
     create_noise,
     first_losses,
     js_bound,
@@ -285,7 +286,13 @@ def test_digits_are_downloaded_once(monkeypatch, tmp_path):
     module = sys.modules["physgen.lectures.mnist"]
     monkeypatch.delenv("PHYSGEN_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    mirrors = ((tmp_path / "gone").as_uri() + "/", DATA.resolve().as_uri() + "/")
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    for name, content in (("images-idx3", pictures(64)), ("labels-idx1", np.zeros(9, np.uint8))):
+        packed = gzip.compress(idx(content), mtime=0)
+        (wrong / f"t10k-{name}-ubyte.gz").write_bytes(packed)
+    folders = (tmp_path / "gone", wrong, DATA.resolve())
+    mirrors = tuple(folder.as_uri() + "/" for folder in folders)
     monkeypatch.setattr(module, "_MIRRORS", mirrors)
     assert len(mnist("test")) == 10_000
     monkeypatch.setattr(module, "_MIRRORS", ())
@@ -365,8 +372,9 @@ def test_the_shell_lists_chapters(capsys):
     assert "conditional_gan" in capsys.readouterr().out
     assert main(["lecture", "gans"]) == 1
     assert "no chapter 'gans'; the chapters are energy, " in capsys.readouterr().err
-    assert main(["lecture", "vae", "--faithful"]) == 1
-    assert "belong to the chapter gan" in capsys.readouterr().err
+    for option in (["--faithful"], ["--noise", "normal"], ["--seed", "3"], ["--epochs", "2"]):
+        assert main(["lecture", "vae", *option]) == 1
+        assert "belong to the chapter gan" in capsys.readouterr().err
 
 
 @needs_digits
@@ -387,3 +395,8 @@ def test_the_shell_runs_and_goes_on(tmp_path, capsys):
         "as_printed",
         "mended",
     }
+
+
+def test_a_sample_that_was_not_installed_is_named():
+    with pytest.raises(DataError, match=r"data/gone\.h5, which lies in physgen's repository"):
+        Chapter().sample("gone.h5")

@@ -311,7 +311,7 @@ def curved(**changes):
     """A generator of curves whose network no longer returns zero."""
     model = small_gan(ARRAY, network=small_network(), **changes)
     with seeded_layers(1):
-        torch.nn.init.normal_(model.generator.network.last.weight, std=0.5)
+        torch.nn.init.normal_(model.generator.network.network.last.weight, std=0.5)
     return model.generator
 
 
@@ -379,7 +379,7 @@ def test_the_gradient_of_the_likelihood_knows_all_of_it():
     """A likelihood with jumps would have another gradient than its differences say."""
     generator, c = curved().double(), torch.zeros(4000, 1, dtype=torch.float64)
     x = 2 * generator_random(3).normal(4000, 48).double()
-    bias = generator.network.last.bias
+    bias = generator.network.network.last.bias
 
     def likelihood():
         return generator.log_prob(x, c, Doubled()).mean()

@@ -3,7 +3,7 @@
 mnist         the digits: found, or downloaded, and checked
 gan_networks  the two networks, as in the lecture
 gan_written   its training loop step for step
-gan_fast      the same mathematics in a fifth of the time
+gan_fast      the same mathematics in a quarter of the time
 gan           either of them, with checkpoint, scores, and what the losses prove
 gan_figures   curves and images
 chapter       the chapters' names, and what their scripts in ``chapters/`` need

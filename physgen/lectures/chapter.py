@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from physgen.events import Events
-from physgen.lectures.mnist import mnist
+from physgen.lectures.mnist import DataError, mnist
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,6 +52,22 @@ class Chapter:
         """MNIST, 2,000 of it if ``quick``; see :func:`physgen.lectures.mnist`."""
         found = mnist(part, self.data)  # type: ignore[arg-type]  # it says what is wrong
         return found[:2000] if self.quick else found
+
+    def sample(self, name: str) -> Path:
+        """One of the samples in the folder ``data`` of the repository.
+
+        Raises
+        ------
+        DataError
+            If this physgen was installed without it.
+        """
+        path = Path(__file__).parents[2] / "data" / name
+        if not path.is_file():
+            raise DataError(
+                f"this chapter reads data/{name}, which lies in physgen's repository and not in "
+                "an installed package; run it in a clone"
+            )
+        return path
 
     def save(self, figure: Figure, name: str) -> None:
         """Write a figure into the folder for them, if there is one."""

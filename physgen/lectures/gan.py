@@ -52,6 +52,8 @@ class GanTraining:
         Images (64, 784) from -1 to 1 made of one fixed noise after some epochs.
     resumed_at : int
         Epochs that an earlier call had done.
+    settings : dict
+        What the training was called with, and the SHA-256 of its images.
     """
 
     generator: nn.Sequential
@@ -92,7 +94,7 @@ def train_gan(
         Times through all images.
     faithful : bool, default False
         Go step for step as the lecture does, with the same random numbers; otherwise the same
-        mathematics in a fifth of the time.
+        mathematics in a quarter of the time.
     seed : int, default 1
     batch_size : int, default 64
     mode_z : {"uniform", "normal"}

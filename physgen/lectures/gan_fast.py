@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, softplus
 
 from physgen.lectures.gan_networks import (
+    N_PIXELS,
+    Z_SIZE,
     Noise,
     create_noise,
     make_discriminator_network,
@@ -31,8 +33,6 @@ from physgen.random import seeded_layers
 
 __all__ = ["FastGan"]
 
-N_PIXELS = 784
-Z_SIZE = 20
 N_HIDDEN = 100
 SLOPE = 0.01  # of the leaky ReLU, torch's default
 # steps for which noise and dropout are drawn at once

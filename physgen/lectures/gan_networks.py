@@ -7,7 +7,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Noise", "create_noise", "make_discriminator_network", "make_generator_network"]
+__all__ = [
+    "N_PIXELS",
+    "Z_SIZE",
+    "Noise",
+    "create_noise",
+    "make_discriminator_network",
+    "make_generator_network",
+]
+
+N_PIXELS = 784
+Z_SIZE = 20
 
 Noise = Literal["uniform", "normal"]
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from physgen.lectures.gan_networks import (
+    N_PIXELS,
+    Z_SIZE,
     Noise,
     create_noise,
     make_discriminator_network,
@@ -20,9 +22,6 @@ from physgen.lectures.gan_networks import (
 from physgen.random import seeded_layers
 
 __all__ = ["WrittenGan", "first_losses"]
-
-N_PIXELS = 784
-Z_SIZE = 20
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import os
-import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -169,10 +170,10 @@ def _fetched(part: Part) -> Path | None:
     """The folder of the downloaded files, None without a net."""
     folder = _cache()
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _names(part):
+    for name, checksum in (file for (of, _), file in _FILES.items() if of == part):
         if _path(folder, name) is not None:
             continue
-        content = _from_mirrors(f"{name}.gz")
+        content = _from_mirrors(f"{name}.gz", checksum)
         if content is None:
             return None
         with atomic_path(folder / f"{name}.gz") as path:
@@ -180,13 +181,18 @@ def _fetched(part: Part) -> Path | None:
     return folder
 
 
-def _from_mirrors(name: str) -> bytes | None:
+def _from_mirrors(name: str, checksum: str) -> bytes | None:
+    """The packed file of the first mirror that gives it as it was published."""
     for mirror in _MIRRORS:
         try:
             with urllib.request.urlopen(mirror + name, timeout=_TIMEOUT) as answer:
-                return bytes(answer.read())
-        except (urllib.error.URLError, OSError):
+                packed = bytes(answer.read())
+            content = gzip.decompress(packed)
+        except (OSError, EOFError, zlib.error):  # no net, another page, half a file
             continue
+        header = 4 + 4 * content[3] if len(content) > 3 else 0  # see physgen.files.idx
+        if hashlib.sha256(content[header:]).hexdigest() == checksum:
+            return packed
     return None
 
 

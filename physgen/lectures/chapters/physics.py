@@ -6,8 +6,6 @@ The same five lines on spins and on showers in a calorimeter, and what a compari
 they made.
 """
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -19,6 +17,7 @@ from physgen.plotting.style import COLORS, styled
 from physgen.simulators import Ising2D
 
 run = chapter()
+showers = pg.read_events(run.sample("showers.h5"), binning=run.sample("binning_576.xml"))
 
 # %%
 # Read or simulate, split, learn, make, compare: whatever the events are. What is compared are the
@@ -60,8 +59,6 @@ def of_showers(events):
     return {"response": response, "depth": layers @ np.arange(12.0) / layers.sum(1)}
 
 
-data = Path(pg.__file__).parents[1] / "data"
-showers = pg.read_events(data / "showers.h5", binning=data / "binning_576.xml")
 small = VoxelTransformer(n_hidden=32, n_blocks=2, n_heads=1)
 diffusion = pg.Diffusion(network=small, sampler="dpm", n_sampling_steps=12)
 cells = five_lines(showers[:200] if run.quick else showers, diffusion, 300, of_showers)

@@ -25,7 +25,8 @@ from physgen.random import PhiloxRandom, Random
 from physgen.tensor_spec import TensorSpec
 
 if TYPE_CHECKING:
-    from physgen.models.diffusion.settings import Diffusion, Network
+    from physgen.models.diffusion.settings import Diffusion
+    from physgen.networks.unfolded import ArrayNetwork
 
 __all__ = ["DiffusionModel", "diffusion_stages"]
 
@@ -41,7 +42,7 @@ class DiffusionModel(GenerativeModel):
     sigma_data: Tensor
     binary: Tensor
 
-    def __init__(self, settings: Diffusion, spec: TensorSpec, network: Network) -> None:
+    def __init__(self, settings: Diffusion, spec: TensorSpec, network: ArrayNetwork) -> None:
         super().__init__()
         self.settings, self.spec = settings, spec
         self.register_buffer("sigma_data", torch.zeros(()))

@@ -14,13 +14,10 @@ from physgen.models.diffusion.paths import EDM, VP, Grid, Linear, Predicts
 from physgen.models.diffusion.samplers import SAMPLERS, Sampler
 from physgen.networks.mlp import Perceptron
 from physgen.networks.set_transformer import SetTransformer
-from physgen.networks.unet import UNet
-from physgen.networks.voxel_transformer import VoxelTransformer
+from physgen.networks.unfolded import ArrayNetwork, array_network
 from physgen.tensor_spec import TensorSpec
 
 __all__ = ["Diffusion"]
-
-Network = Perceptron | UNet | VoxelTransformer | SetTransformer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +63,7 @@ class Diffusion:
 
     n_hidden: int = 256
     n_blocks: int = 3
-    network: Perceptron | UNet | VoxelTransformer | SetTransformer | None = None
+    network: ArrayNetwork | None = None
     path: EDM | Linear | VP | Grid = EDM()
     predict: Predicts = "velocity"
     sampler: Sampler = "heun"
@@ -112,12 +109,10 @@ class Diffusion:
             )
         return DiffusionModel(self, spec, self._network(spec))
 
-    def _network(self, spec: TensorSpec) -> Network:
-        flat = Perceptron(n_hidden=self.n_hidden, n_blocks=self.n_blocks)
-        if not spec.shape:
-            return flat
-        if self.network is not None:
-            return self.network
+    def _network(self, spec: TensorSpec) -> ArrayNetwork:
+        network = array_network(self.network, spec)
+        if network is not None:
+            return network
         if spec.rows is not None:
             return SetTransformer()
-        return VoxelTransformer() if len(spec.shape) == 3 else flat
+        return Perceptron(n_hidden=self.n_hidden, n_blocks=self.n_blocks)

@@ -22,18 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from physgen.networks.mlp import MLP, Perceptron
-from physgen.networks.set_transformer import SetTransformer
-from physgen.networks.unet import UNet
-from physgen.networks.voxel_transformer import VoxelTransformer
+from physgen.networks.mlp import MLP
+from physgen.networks.unfolded import ArrayNetwork, Unfolded
 from physgen.random import Random
 from physgen.tensor_spec import TensorSpec
 
-__all__ = ["ArrayNetwork", "CurveGenerator", "FlatGenerator"]
+__all__ = ["CurveGenerator", "FlatGenerator"]
 
-ArrayNetwork = Perceptron | UNet | VoxelTransformer | SetTransformer
-
-_N_CONTEXT = 128
 # where the slope of a curve is told, in standard deviations of the noise
 _KNOTS = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
 # half of their distance
@@ -88,10 +83,7 @@ class CurveGenerator(nn.Module):
     def __init__(self, spec: TensorSpec, n_latent: int, network: ArrayNetwork) -> None:
         super().__init__()
         self.n_latent, self.n_features = n_latent, spec.n_features
-        n_given = n_latent + spec.n_conditions
-        self.image = nn.Linear(n_given, spec.n_features)
-        self.context = MLP(n_given, _N_CONTEXT, n_hidden=_N_CONTEXT, n_layers=1)
-        self.network = network.build(spec, _N_CONTEXT, n_outputs=1 + len(_KNOTS))
+        self.network = Unfolded(spec, n_latent, 1 + len(_KNOTS), network)
         knots = torch.tensor(_KNOTS)[:, None]
         self.register_buffer("knots", knots, persistent=False)
         self.register_buffer("widths", knots.diff(dim=0), persistent=False)
@@ -120,9 +112,7 @@ class CurveGenerator(nn.Module):
     def curves(self, condition: Tensor, rng: Random) -> Tensor:
         """Offsets and slopes at the knots, (n_events, 1 + n_knots, n_features)."""
         z = rng.normal(len(condition), self.n_latent)
-        given = torch.cat((z, condition), dim=1)
-        found = self.network(self.image(given), F.silu(self.context(given)), condition)
-        found = found.unflatten(1, (-1, self.n_features))
+        found = self.network(torch.cat((z, condition), dim=1)).unflatten(1, (-1, self.n_features))
         slopes = self.start[1:] * F.softplus(found[:, 1:] + _UNIT_SLOPE)
         return torch.cat((self.start[:1] + found[:, :1], slopes), dim=1)
 

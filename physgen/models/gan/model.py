@@ -22,7 +22,7 @@ from physgen.checks import require_non_negative, require_positive
 from physgen.models.base import GenerativeModel, TensorSpec
 from physgen.models.cascade import cascade
 from physgen.models.checks import refuse_one_hot
-from physgen.models.gan.generators import ArrayNetwork, CurveGenerator, FlatGenerator
+from physgen.models.gan.generators import CurveGenerator, FlatGenerator
 from physgen.models.gan.objectives import (
     Hinge,
     NonSaturating,
@@ -32,10 +32,9 @@ from physgen.models.gan.objectives import (
 )
 from physgen.models.gan.scoring import energy_score
 from physgen.models.scores import two_sample_score
-from physgen.networks.mlp import MLP, Perceptron
-from physgen.networks.set_transformer import SetTransformer
-from physgen.networks.unet import UNet
-from physgen.networks.voxel_transformer import VoxelTransformer, roll_and_flip
+from physgen.networks.mlp import MLP
+from physgen.networks.unfolded import ArrayNetwork, array_network
+from physgen.networks.voxel_transformer import roll_and_flip
 from physgen.random import Random
 
 __all__ = ["GAN", "GANModel"]
@@ -72,7 +71,7 @@ class GAN:
     n_latent: int = 32
     n_hidden: int = 256
     n_layers: int = 2
-    network: Perceptron | UNet | VoxelTransformer | SetTransformer | None = None
+    network: ArrayNetwork | None = None
     score_weight: float | None = None
     objective: Relativistic | NonSaturating | Hinge | WassersteinGP = Relativistic()
     symmetric: bool = True
@@ -88,12 +87,6 @@ class GAN:
         refuse_one_hot("GAN", spec)
         return cascade(lambda stage: GANModel(self, stage), spec)
 
-    def network_for(self, spec: TensorSpec) -> ArrayNetwork | None:
-        """Network of the generator of this stage; None for the perceptron of flat columns."""
-        if self.network is not None and spec.shape:
-            return self.network
-        return VoxelTransformer() if len(spec.shape) == 3 and spec.rows is None else None
-
 
 class GANModel(GenerativeModel):
     """Generator and discriminator."""
@@ -106,7 +99,7 @@ class GANModel(GenerativeModel):
         self.objective: Objective = settings.objective
         self.register_buffer("binary", torch.tensor(spec.binary), persistent=False)
         sizes = {"n_hidden": settings.n_hidden, "n_layers": settings.n_layers}
-        n_in, network = spec.n_features + spec.n_conditions, settings.network_for(spec)
+        n_in, network = spec.n_features + spec.n_conditions, array_network(settings.network, spec)
         self.generator: CurveGenerator | FlatGenerator
         if network is None:
             self.generator = FlatGenerator(spec, settings.n_latent, **sizes)

@@ -24,15 +24,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from physgen.checks import require_positive
-from physgen.networks.mlp import MLP, Perceptron
-from physgen.networks.set_transformer import SetTransformer
-from physgen.networks.unet import UNet
-from physgen.networks.voxel_transformer import VoxelTransformer
+from physgen.networks.mlp import MLP
+from physgen.networks.unfolded import ArrayNetwork, Unfolded
 from physgen.random import Random
 from physgen.tensor_spec import TensorSpec
 
 __all__ = [
-    "ArrayNetwork",
     "Decoder",
     "Draft",
     "GaussianDecoder",
@@ -42,15 +39,11 @@ __all__ = [
     "bounded",
 ]
 
-ArrayNetwork = Perceptron | UNet | VoxelTransformer | SetTransformer
-
 _LOG_2PI = math.log(2 * math.pi)
 # a value that so many events of the first batch share is no coincidence
 _MIN_REPEATS, _MIN_SHARE = 3, 0.01
 # Adam moves every number by its rate per step; one that is no weight has farther to go
 _SPEED = 10.0
-# width of the context that a network for arrays gets
-_N_CONTEXT = 128
 _Scale = Literal["event", "feature"]
 
 
@@ -143,29 +136,10 @@ class Draft:
         """Module from (z, condition), side by side, to n_parts numbers per feature."""
         n_given = n_latent + spec.n_conditions
         if self.network is not None:
-            return _Unfolded(spec, n_latent, n_parts, self.network)
+            return Unfolded(spec, n_latent, n_parts, self.network)
         return MLP(
             n_given, n_parts * spec.n_features, n_hidden=self.n_hidden, n_layers=self.n_layers
         )
-
-
-class _Unfolded(nn.Module):
-    """A network for arrays that sees a vector, drawn as an array and as its context."""
-
-    def __init__(
-        self, spec: TensorSpec, n_latent: int, n_parts: int, network: ArrayNetwork
-    ) -> None:
-        super().__init__()
-        self.n_latent = n_latent
-        n_given = n_latent + spec.n_conditions
-        self.image = nn.Linear(n_given, spec.n_features)
-        self.context = MLP(n_given, _N_CONTEXT, n_hidden=_N_CONTEXT, n_layers=1)
-        self.network = network.build(spec, _N_CONTEXT, n_outputs=n_parts)
-
-    def forward(self, given: Tensor) -> Tensor:
-        context = F.silu(self.context(given))
-        output: Tensor = self.network(self.image(given), context, given[:, self.n_latent :])
-        return output
 
 
 class Decoder(nn.Module):

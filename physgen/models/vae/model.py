@@ -48,7 +48,6 @@ from physgen.models.cascade import cascade
 from physgen.models.checks import refuse_one_hot
 from physgen.models.prior import FlowPrior, MixturePrior
 from physgen.models.vae.decoders import (
-    ArrayNetwork,
     Draft,
     GaussianDecoder,
     MixtureDecoder,
@@ -56,10 +55,9 @@ from physgen.models.vae.decoders import (
     bounded,
 )
 from physgen.models.vae.gray import Gray, GrayDecoder
-from physgen.networks.mlp import MLP, Perceptron
-from physgen.networks.set_transformer import SetTransformer
-from physgen.networks.unet import UNet
-from physgen.networks.voxel_transformer import VoxelTransformer, roll_and_flip
+from physgen.networks.mlp import MLP
+from physgen.networks.unfolded import ArrayNetwork, array_network
+from physgen.networks.voxel_transformer import roll_and_flip
 from physgen.random import GeneratorRandom, Random, Rng, as_generator
 
 __all__ = ["VAE", "Bound", "VAEModel"]
@@ -115,7 +113,7 @@ class VAE:
     n_latent: int | None = None
     n_hidden: int = 256
     n_layers: int = 2
-    network: Perceptron | UNet | VoxelTransformer | SetTransformer | None = None
+    network: ArrayNetwork | None = None
     prior: MixturePrior | FlowPrior = MixturePrior()
     decoder: GaussianDecoder | ZeroInflated | MixtureDecoder | GrayDecoder | None = None
     kl_weight: float = 0.3
@@ -134,12 +132,6 @@ class VAE:
         refuse_one_hot("VAE", spec)
         return cascade(lambda stage: VAEModel(self, stage), spec)
 
-    def network_for(self, spec: TensorSpec) -> ArrayNetwork | None:
-        """Network of the decoder of this stage; None for the perceptron of flat columns."""
-        if self.network is not None and spec.shape:
-            return self.network
-        return VoxelTransformer() if len(spec.shape) == 3 and spec.rows is None else None
-
 
 class VAEModel(GenerativeModel):
     """Variational autoencoder; formulas at the head of the module."""
@@ -149,7 +141,7 @@ class VAEModel(GenerativeModel):
         self.settings, self.spec = settings, spec
         n_hidden, n_layers = settings.n_hidden, settings.n_layers
         n_x, n_c = spec.n_features, spec.n_conditions
-        network = settings.network_for(spec)
+        network = array_network(settings.network, spec)
         n_z = settings.n_latent or min(n_x, _MAX_LATENT if network is None else _ARRAY_LATENT)
         self.turns_around = settings.symmetric and network is not None and any(spec.periodic)
         self.encoder = MLP(n_x + n_c, 2 * n_z, n_hidden=n_hidden, n_layers=n_layers)
