@@ -68,6 +68,8 @@ class TensorSpec:
     rows : Rows, optional
         Where the array is a set of rows (particles of a jet), of which an event has the first few
         and zeros behind.
+    bounds : tuple of (float, float), optional
+        Smallest and largest value of all features, where these are the gray levels of a picture.
     stages : tuple of TensorSpec, optional
         Where the features come in groups (energies of a shower, then its shape): each is made
         given the conditions and all groups before it, which are conditions in its spec.
@@ -80,6 +82,7 @@ class TensorSpec:
     shape: tuple[int, ...] = ()
     periodic: tuple[bool, ...] = ()
     rows: Rows | None = None
+    bounds: tuple[float, float] | None = None
     stages: tuple[TensorSpec, ...] = ()
 
     def __post_init__(self) -> None:

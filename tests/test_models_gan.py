@@ -477,6 +477,19 @@ def test_particles_by_a_set_transformer():
     assert ((y == 0) == (rows.mask(c) == 0)).all()
 
 
+def test_gray_levels_reach_their_ends_and_no_further():
+    generator = small_gan(TensorSpec(n_features=4, shape=(2, 2), bounds=(-0.5, 1.5))).generator
+    with seeded_layers(1):
+        torch.nn.init.normal_(generator[-1].weight, std=100.0)
+    made = generator.draw(torch.zeros(500, 0), generator_random())
+    assert (made.min(), made.max()) == (-0.5, 1.5)
+    free = small_gan(TensorSpec(n_features=4, shape=(2, 2))).generator
+    free.load_state_dict(generator.state_dict())
+    raw = free.draw(torch.zeros(500, 0), generator_random())
+    assert raw.abs().max() > 10
+    torch.testing.assert_close(made, 0.5 + raw.tanh())
+
+
 def test_flat_columns_stay_with_the_perceptron_and_without_a_score():
     flat, array = small_gan(), small_gan(ARRAY)
     assert type(flat.generator).__name__ == "FlatGenerator"

@@ -158,6 +158,33 @@ def test_choice_by_the_look_of_the_values(column, kind):
     assert_close(*there_and_back(events), events)
 
 
+def test_the_ends_of_gray_levels_are_those_of_the_features():
+    levels = RNG.integers(3, 200, (N, 4, 4)).astype(np.uint8)
+    levels[0, 0, :2] = 3, 199
+    events = Events.from_dict({"pixels": levels})
+    fitted = Preprocessor.fit(events)
+    low, high = fitted.spec.bounds
+    ends = fitted.inverse(torch.tensor([[low] * 16, [high] * 16]), {})["pixels"]
+    assert (ends[0] == 3).all()
+    assert (ends[1] == 199).all()
+    x, _ = fitted.forward(events, rng=rng_of(N))
+    assert low <= x.min() < low + 0.02
+    assert high - 0.02 < x.max() <= high
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"a": RNG.integers(0, 256, (N, 3)).astype(np.uint8)},
+        {"a": RNG.normal(size=(N, 3, 3))},
+        {"a": RNG.integers(0, 256, (N, 3, 3)).astype(np.uint8), "b": RNG.normal(size=N)},
+    ],
+    ids=["a row of integers", "real numbers", "a picture and a number"],
+)
+def test_what_is_no_picture_has_no_bounds(columns):
+    assert Preprocessor.fit(Events.from_dict(columns)).spec.bounds is None
+
+
 @pytest.mark.parametrize(
     ("column", "kinds"),
     [

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from physgen.preprocessing.cloud import Cloud
 from physgen.schema import Schema
 from physgen.tensor_spec import Rows, TensorSpec
-from physgen.transforms import Constant, Count, Linear, OneHot, Transform
+from physgen.transforms import Constant, Count, Integer, Linear, OneHot, Transform
 
 __all__ = ["spec_of"]
 
@@ -107,6 +107,7 @@ def _flat(
         one_hot=_one_hot(transforms, generated),
         shape=shape,
         periodic=(lattice and " open" not in said,) * len(shape),
+        bounds=_bounds(transforms, generated) if shape else None,
     )
 
 
@@ -119,6 +120,14 @@ def _array_shape(
         return ()
     shape = schema[arrays[0]].shape
     return shape if math.prod(shape) == n_features else ()
+
+
+def _bounds(
+    transforms: Mapping[str, Transform], generated: Sequence[str]
+) -> tuple[float, float] | None:
+    """Smallest and largest value of the one array, if it is a picture."""
+    (array,) = (transforms[n] for n in generated if transforms[n].binary)
+    return array.bounds if isinstance(array, Integer) else None
 
 
 def _one_hot(

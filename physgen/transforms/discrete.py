@@ -155,6 +155,14 @@ class Integer:
     def binary(self) -> tuple[bool, ...]:
         return self.inner.binary
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Ends of the features, if all entries have the same: those of pixels."""
+        if not (isinstance(self.inner, Standardize) and self.inner.pooled):
+            return None
+        mean, std = self.inner.mean[0], self.inner.std[0]
+        return (self.low - mean) / std, (self.high + 1 - mean) / std
+
     def fit(self, values: Array, others: Columns) -> Integer:
         low, high = int(values.min()), int(values.max())
         spread = values.astype(np.float64) + midway(values.shape)

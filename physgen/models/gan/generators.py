@@ -41,7 +41,10 @@ _UNIT_SLOPE = math.log(math.e - 1)
 
 
 class FlatGenerator(nn.Sequential):
-    """Perceptron of noise and condition.
+    """Perceptron of noise and condition; gray levels leave it through tanh, between their ends.
+
+    Most pixels of a picture are black: tanh is there at once, where a linear layer has to hit the
+    same number in every event, and is told apart by its last digits.
 
     Parameters
     ----------
@@ -53,6 +56,7 @@ class FlatGenerator(nn.Sequential):
         self.n_latent = n_latent
         n_in = n_latent + spec.n_conditions
         super().__init__(*MLP(n_in, spec.n_features, n_hidden=n_hidden, n_layers=n_layers))
+        self.bounds = spec.bounds
 
     def look(self, x: Tensor) -> None:
         """Nothing to learn from the first batch."""
@@ -61,7 +65,10 @@ class FlatGenerator(nn.Sequential):
         """Events at these conditions, (n_events, n_features)."""
         z = rng.normal(len(condition), self.n_latent)
         made: Tensor = self(torch.cat((z, condition), dim=1))
-        return made
+        if self.bounds is None:
+            return made
+        low, high = self.bounds
+        return (low + high) / 2 + (high - low) / 2 * torch.tanh(made)
 
 
 class CurveGenerator(nn.Module):

@@ -19,7 +19,7 @@ __all__ = ["Gray", "GrayDecoder"]
 class GrayDecoder:
     r"""Pixels between dark and bright, for pictures to look at.
 
-    With the gray level g of a pixel from 0 (the darkest of the first batch of the training) to 1,
+    With the gray level g of a pixel from 0 (the darkest of the training) to 1,
 
     .. math:: \ln p(g|z) = g \ln m(z, c) + (1 - g) \ln(1 - m(z, c)),
 
@@ -34,14 +34,15 @@ class GrayDecoder:
         Raises
         ------
         TypeError
-            If features are binary, or entries of a collection: these are no pixels.
+            If the features are no gray levels: one array of integers, of two or more axes.
         """
-        if spec.n_binary or spec.rows is not None:
+        if spec.bounds is None:
             raise TypeError(
-                "GrayDecoder is for pictures, and these features are binary or entries of a "
-                "collection; leave decoder= out"
+                "GrayDecoder is for pictures: one column of integer gray levels of shape "
+                "(height, width) and nothing else that is generated; for other columns leave "
+                "decoder= out"
             )
-        return Gray(spec, n_latent, draft)
+        return Gray(spec.bounds, draft.build(spec, n_latent, 1))
 
 
 class Gray(nn.Module):
@@ -49,29 +50,19 @@ class Gray(nn.Module):
 
     Parameters
     ----------
-    spec : TensorSpec
-    n_latent : int
-    draft : Draft
-        Of the network.
+    bounds : tuple of (float, float)
+        Features of the darkest and of the brightest pixel.
+    network : nn.Module
+        From (n_events, n_latent + n_conditions) to the logits of the gray levels.
     """
 
-    darkest: Tensor
-    brightest: Tensor
-    has_looked: Tensor
-
-    def __init__(self, spec: TensorSpec, n_latent: int, draft: Draft) -> None:
+    def __init__(self, bounds: tuple[float, float], network: nn.Module) -> None:
         super().__init__()
-        self.network = draft.build(spec, n_latent, 1)
-        self.register_buffer("darkest", torch.tensor(-1.0))
-        self.register_buffer("brightest", torch.tensor(1.0))
-        self.register_buffer("has_looked", torch.tensor(False))
+        self.network = network
+        self.darkest, self.brightest = bounds
 
     def look(self, x: Tensor) -> None:
-        """Find the range of the pixels in the first batch of the training."""
-        if not bool(self.has_looked) and float(x.max()) > float(x.min()):
-            self.darkest.copy_(x.min())
-            self.brightest.copy_(x.max())
-            self.has_looked.fill_(True)
+        """Nothing to learn from the first batch."""
 
     def log_prob(self, x: Tensor, z: Tensor, condition: Tensor) -> Tensor:
         """Minus the cross-entropy, shape (n_events,); see :class:`GrayDecoder`."""
