@@ -82,7 +82,7 @@ class Judge:
 
 
 def fitted(train, settings, cpu_seconds):
-    """A training of so many CPU seconds, by the time of 50 steps, and what it took."""
+    """A training of so many CPU seconds, by the time of 200 steps, and what it took."""
 
     def after(steps):
         training = pg.TrainingConfig(steps=steps, batch_size=64)
@@ -91,8 +91,11 @@ def fitted(train, settings, cpu_seconds):
         surrogate = pg.Surrogate.fit(train, settings, **how, training=training, rng=1)
         return surrogate, time.process_time() - start
 
+    after(1)  # imports what a first training does
     begin = after(1)[1]
-    per_step = max(after(51)[1] - begin, 1e-3) / 50
+    per_step = (after(201)[1] - begin) / 200
+    if per_step <= 0:
+        raise RuntimeError("200 steps took no time: the machine is too busy to measure")
     return after(max(1, int((cpu_seconds - begin) / per_step)))
 
 

@@ -50,4 +50,8 @@ def uniform(rng: Random, shape: tuple[int, ...]) -> Array:
 def midway(shape: tuple[int, ...]) -> Array:
     """Evenly spread numbers in (0, 1) for fitting, where a random draw is not needed."""
     golden = 0.6180339887498949
-    return np.mod((np.arange(np.prod(shape)) + 0.5) * golden, 1.0).reshape(shape)
+    spread = np.arange(np.prod(shape), dtype=np.float64)
+    spread += 0.5
+    spread *= golden
+    spread -= np.floor(spread)
+    return spread.reshape(shape)

@@ -81,8 +81,9 @@ class Standardize:
         )
 
     def forward(self, values: Array, others: Columns, rng: Random) -> Array:
-        flat = values.reshape(len(values), len(self.mean))
-        return (flat - np.array(self.mean)) / np.array(self.std)
+        flat = values.reshape(len(values), len(self.mean)) - np.array(self.mean)
+        flat /= np.array(self.std)
+        return flat
 
     def inverse(self, features: Array, others: Columns) -> Array:
         flat = features * np.array(self.std) + np.array(self.mean)

@@ -174,7 +174,9 @@ class Integer:
 
     def forward(self, values: Array, others: Columns, rng: Random) -> Array:
         # away from the edges, so that rounding to float32 does not reach the next integer
-        spread = values + 1e-3 + 0.998 * uniform(rng, values.shape)
+        spread = uniform(rng, values.shape)
+        spread *= 0.998
+        spread += values + 1e-3
         return self.inner.forward(spread, others, rng)
 
     def inverse(self, features: Array, others: Columns) -> Array:
