@@ -3,8 +3,10 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
+# old and new libraries warn of each other
+OLDER := -W default::DeprecationWarning -W default::PendingDeprecationWarning
 
-.PHONY: demo test slow lint format docs bench install clean
+.PHONY: demo test slow lowest newest lint format docs bench install clean
 
 install: .venv/.installed
 
@@ -22,6 +24,18 @@ test: install          ## what CI runs, on WORKERS cores
 
 slow: install          ## the statistics in full
 	$(BIN)/python -m pytest -q -m "not gpu"
+
+lowest: install        ## the tests with the lowest versions that pyproject.toml allows, and no extras
+	$(PYTHON) -m venv .venv/lowest
+	$(BIN)/python -c "import tomllib; d = tomllib.load(open('pyproject.toml', 'rb')); \
+	print(*d['project']['dependencies'], sep='\n')" | sed 's/>=/==/' > .venv/lowest.txt
+	.venv/lowest/bin/python -m pip install --quiet -c .venv/lowest.txt -e . pytest pytest-xdist hypothesis
+	.venv/lowest/bin/python -m pytest -q -n $(WORKERS) -m "not slow and not gpu" $(OLDER)
+
+newest: install        ## the tests with the newest versions of everything
+	$(PYTHON) -m venv .venv/newest
+	.venv/newest/bin/python -m pip install --quiet --upgrade -e ".[dev]"
+	.venv/newest/bin/python -m pytest -q -n $(WORKERS) -m "not slow and not gpu" $(OLDER)
 
 lint: install
 	$(BIN)/ruff format --check .
