@@ -15,7 +15,8 @@ with paused():
     from physgen.files import describe, iter_events, read_events, write_events
     from physgen.models import EBM, GAN, RBM, VAE, Diffusion, MaskedDiffusion
     from physgen.schema import Field, Schema, SchemaError
-    from physgen.surrogate import Simulator, Surrogate
+    from physgen.simulator import Simulator
+    from physgen.surrogate import Surrogate
     from physgen.training import History, Progress, TrainingConfig, TrainingError
 
 if TYPE_CHECKING:

@@ -148,7 +148,9 @@ ALLOWED = {
     "training": {"random"},
     "preprocessing": {"events", "files", "random", "schema", "tensor_spec", "transforms"},
     "storage": {"files", "models", "physgen"},
-    "simulators": {"events", "mcmc", "random", "schema", "surrogate"},
+    "shards": set(),
+    "simulator": {"events", "random", "schema"},
+    "simulators": {"events", "mcmc", "random", "schema", "shards"},
     "estimates": set(),
     "thermodynamics": {
         "columns",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from physgen.files.atomic import atomic_directory, atomic_path
 from physgen.files.binning import Binning
 from physgen.files.describe import Description, describe
+from physgen.files.paths import event_files
 from physgen.files.reading import iter_events, read_events
 from physgen.files.writing import check_target, write_events
 
@@ -20,6 +21,7 @@ __all__ = [
     "atomic_path",
     "check_target",
     "describe",
+    "event_files",
     "iter_events",
     "read_events",
     "write_events",
