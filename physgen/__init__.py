@@ -12,7 +12,7 @@ with paused():
     from physgen import observables
     from physgen.conditions import ConditionError
     from physgen.events import Events, concatenate
-    from physgen.files import describe, iter_events, read_events, write_events
+    from physgen.files import describe, iter_events, read_events, stream, write_events
     from physgen.models import EBM, GAN, RBM, VAE, Diffusion, MaskedDiffusion
     from physgen.schema import Field, Schema, SchemaError
     from physgen.simulator import Simulator
@@ -78,5 +78,6 @@ __all__ = [
     "posterior",
     "read_events",
     "refine",
+    "stream",
     "write_events",
 ]

@@ -70,6 +70,7 @@ def train(
     tree: str | None = None,
     binning: Path | None = None,
     drop_nonfinite: bool = False,
+    memory: str | None = None,
     seed: Seed = 0,
     training: Annotated[
         pg.TrainingConfig, Parameter(name="*", group=TRAINING)
@@ -101,6 +102,9 @@ def train(
         Binning XML of a CaloChallenge file.
     drop_nonfinite
         Leave out events with NaN or infinite values.
+    memory
+        Do not read all events at once, but in parts that take no more than this, e.g. 2GB: for
+        files larger than the memory.
     seed
         Seed of weights, batches and noise.
     """
@@ -108,7 +112,8 @@ def train(
     storage.check_target(output)
     given = split_names(conditions)
     wanted = split_names(fields)
-    events = pg.read_events(
+    read = pg.read_events if memory is None else partial(pg.stream, memory=memory)
+    events = read(
         data,
         fields=None if wanted is None else [*wanted, *(n for n in given or () if n not in wanted)],
         cut=cut,
@@ -116,7 +121,8 @@ def train(
         binning=binning,
         drop_nonfinite=drop_nonfinite,
     )
-    with _progress(f"training {model} on {len(events):,} events") as report:
+    n_events = len(events) if isinstance(events, pg.Events) else events.n_entries
+    with _progress(f"training {model} on {n_events:,} events") as report:
         surrogate = pg.Surrogate.fit(
             events, settings, conditions=given, training=training, rng=seed, progress=report
         )

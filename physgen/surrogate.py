@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from physgen import blocks, densities, fitting, storage
+from physgen import blocks, densities, fitting, storage, streamed
 from physgen.checks import check_effort, whole_number
 from physgen.conditions import TrainedConditions, range_of
 from physgen.described import describe
 from physgen.estimates import Estimate
 from physgen.events import Events, require_events
+from physgen.files import EventStream
 from physgen.models.base import HasLogProb, HasLogZ, ModelSettings
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom, Rng, as_generator, as_seed
@@ -79,7 +80,7 @@ class Surrogate:
     @classmethod
     def fit(
         cls,
-        events: Events,
+        events: Events | EventStream,
         model: ModelSettings | nn.Module,
         *,
         fields: Iterable[str] | None = None,
@@ -96,8 +97,9 @@ class Surrogate:
 
         Parameters
         ----------
-        events : Events
-            The truth, with at least 10 events; weights count, also negative ones.
+        events : Events or EventStream
+            The truth, with at least 10 events; weights count, also negative ones. From
+            :func:`physgen.stream` for files larger than memory.
         model : settings or nn.Module
             ``pg.Diffusion()``, ``pg.GAN()``, ...; or a module of your own with ``loss`` and
             ``sample`` as in :class:`physgen.models.base.GenerativeModel`.
@@ -129,6 +131,11 @@ class Surrogate:
             the last good state.
         """
         config = fitting.with_budget(training or TrainingConfig(), epochs, steps, budget)
+        if isinstance(events, EventStream):
+            return streamed.fit(
+                events, model, fields=fields, conditions=conditions, transforms=transforms or {},
+                config=config, seed=as_seed(rng), progress=progress, finish=cls,
+            )  # fmt: skip
         require_events("what a surrogate learns from", events)
         events = fitting.training_events(events, fields, conditions)
         seed = as_seed(rng)

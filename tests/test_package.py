@@ -53,6 +53,7 @@ def test_public_names():
         "posterior",
         "read_events",
         "refine",
+        "stream",
         "write_events",
     ]
     assert pg.__all__ == public

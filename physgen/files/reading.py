@@ -18,7 +18,7 @@ from physgen.files.selection import Selection, entry_range, read_block, select
 from physgen.files.source import Source
 from physgen.schema import SchemaError
 
-__all__ = ["iter_events", "n_bytes", "open_file", "read_events"]
+__all__ = ["iter_events", "joined_schema", "n_bytes", "open_file", "read_events"]
 
 StrPath = str | os.PathLike[str]
 # a batch exists up to five times at once: in the library's buffers, as read, as cut, with a mask
@@ -118,7 +118,7 @@ def read_events(
             selection = select(source, **how)
             span = entry_range(selection.n_events, begin, end, source.where)
             parts.append(read_block(source, selection, *span))
-            empty = _joined(empty, parts[-1], source.where)
+            empty = joined_schema(empty, parts[-1], source.where)
     return concatenate(_without_differing(parts, "sampling"))
 
 
@@ -213,11 +213,17 @@ def iter_events(
 
 def _check_same_fields(first: Events, events: Events, where: str) -> None:
     if events.schema.fields != first.schema.fields:
-        _joined(first[:0], events, where)
+        joined_schema(first[:0], events, where)
 
 
-def _joined(empty: Events | None, events: Events, where: str) -> Events:
-    """No events, with what the files so far and this one agree in."""
+def joined_schema(empty: Events | None, events: Events, where: str) -> Events:
+    """No events, with the schema of the files so far, which this one must continue.
+
+    Raises
+    ------
+    SchemaError
+        If its fields or conventions are others.
+    """
     if empty is None:
         return events[:0]
     try:
