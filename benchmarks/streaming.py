@@ -2,8 +2,8 @@
 
     python benchmarks/streaming.py --gigabytes 2 --memory "200 MB"
 
-makes HDF5 files of that size (10 columns, 40 bytes an event), trains a VAE on them in a process of
-its own, and the same VAE on the first of them in memory.
+makes HDF5 files of that size (10 columns, 40 bytes an event), trains a diffusion model on them in
+a process of its own, and the same one on the first of them in memory.
 """
 
 import argparse
@@ -24,9 +24,9 @@ from physgen.schema import Field, Schema
 
 PIECE = 1 << 19
 N_FILES = 4
-MODEL = pg.VAE(n_hidden=32)
-# a pass over all events is made before, so that more of them show only how fast a VAE is
-MAX_STEPS = 1000
+MODEL = pg.Diffusion(n_hidden=64, n_blocks=2)
+# a pass over all events is made before, so that more of them show only how fast a model is
+MAX_STEPS = 400
 SCHEMA = Schema(
     (
         *(Field(f"x{k}", "float32") for k in range(8)),
@@ -60,7 +60,7 @@ def make_files(folder, n_events):
 
 
 def fitted(events, n_events):
-    """An epoch or 1000 steps; the seconds, and the last losses of events held out."""
+    """An epoch or 400 steps; the seconds, and the last losses of events held out."""
     config = pg.TrainingConfig(batch_size=4096, steps=min(MAX_STEPS, n_events // 4096))
     start = time.perf_counter()
     surrogate = pg.Surrogate.fit(events, MODEL, training=config, rng=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -70,6 +72,7 @@ def fit(
         As for events in memory.
     """
     found = survey(stream, seed)
+    _give_back()
     sample = fitting.training_events(found.sample, fields, conditions)
     chosen = fitting.one_hot_columns(sample, model) | dict(transforms)
     preprocessor = Preprocessor.fit(sample, chosen)
@@ -174,6 +177,7 @@ class _Source:
         for features in self._read(blocks):
             room.put(slice(n, n + len(features.x)), features, slice(None))
             n += len(features.x)
+        _give_back()
         generator = torch.Generator().manual_seed(derived_seed(self.seed, _ORDER, number, 1))
         order = torch.randperm(n, generator=generator)
         weight = None if room.weight is None else room.weight[:n]
@@ -191,3 +195,9 @@ class _Source:
             chosen.check_allowed()
             if len(rows):
                 yield self._features(chosen, starts[k] + rows)
+
+
+def _give_back() -> None:
+    """Return freed memory to the system, of which the C library of Linux may keep 64 MB."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # others have no such function
+        ctypes.CDLL(None).malloc_trim(0)
