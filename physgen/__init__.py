@@ -12,10 +12,11 @@ with paused():
     from physgen import observables
     from physgen.conditions import ConditionError
     from physgen.events import Events, concatenate
-    from physgen.files import describe, iter_events, read_events, write_events
+    from physgen.files import describe, iter_events, read_events, stream, write_events
     from physgen.models import EBM, GAN, RBM, VAE, Diffusion, MaskedDiffusion
     from physgen.schema import Field, Schema, SchemaError
-    from physgen.surrogate import Simulator, Surrogate
+    from physgen.simulator import Simulator
+    from physgen.surrogate import Surrogate
     from physgen.training import History, Progress, TrainingConfig, TrainingError
 
 if TYPE_CHECKING:
@@ -77,5 +78,6 @@ __all__ = [
     "posterior",
     "read_events",
     "refine",
+    "stream",
     "write_events",
 ]

@@ -13,12 +13,26 @@ from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom
 from physgen.transforms import Array
 
-__all__ = ["checked", "sample_in_blocks"]
+__all__ = ["checked", "piece_size", "sample_in_blocks"]
 
 # Events are always made in whole blocks, aligned to the event number: a matrix product of another
 # height may round differently, and event i must not depend on how many are asked for.
 BLOCK_CPU = 256
 BLOCK_CUDA = 16_384
+
+# a piece of a stream: whole blocks, few enough that a slow model loses little when it is killed
+_MAX_PIECE, _PIECE_BYTES = 1 << 16, 1 << 25
+
+
+def _block(device: torch.device) -> int:
+    return BLOCK_CUDA if device.type == "cuda" else BLOCK_CPU
+
+
+def piece_size(model: nn.Module, preprocessor: Preprocessor) -> int:
+    """Events that a stream makes at once: 65,536, fewer of many features, one block at least."""
+    block = _block(next(model.parameters()).device)
+    n_events = _PIECE_BYTES // (4 * max(1, preprocessor.spec.n_features))
+    return max(block, min(_MAX_PIECE, n_events) // block * block)
 
 
 def sample_in_blocks(
@@ -33,7 +47,7 @@ def sample_in_blocks(
 ) -> Tensor:
     """Events ``first`` to ``first + n_events`` of a seed, of shape (n_events, n_features)."""
     device = next(model.parameters()).device
-    block = BLOCK_CUDA if device.type == "cuda" else BLOCK_CPU
+    block = _block(device)
     parts = []
     for start in range(first - first % block, first + n_events, block):
         # rows before the first and after the last event are made and thrown away

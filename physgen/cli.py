@@ -21,30 +21,26 @@ from rich.console import Console
 
 import physgen as pg
 from physgen import storage
-from physgen.files import check_target
+from physgen.files import event_files
 from physgen.report.report import check_target as check_report
 from physgen.scoreboard import scoreboard as place_showers
 from physgen.shell_benchmark import benchmark
 from physgen.shell_distill import distill
 from physgen.shell_export import export
-from physgen.shell_ising import ising
 from physgen.shell_lecture import lecture
 from physgen.shell_options import (
-    Count,
     Flag,
-    Given,
     Names,
     Output,
     Packs,
     Seed,
     Whole,
-    given_values,
     pack_names,
     split_names,
 )
 from physgen.shell_refine import refine
+from physgen.shell_sample import sample, simulate
 from physgen.shell_settings import SHELL_SETTINGS, library_settings
-from physgen.simulators import SIMULATORS
 
 __all__ = ["app", "main"]
 
@@ -64,7 +60,7 @@ EXIT_CODES = {"pass": 0, "pass with difference": 0, "fail": 1, "inconclusive": 3
 
 
 def train(
-    data: Path,
+    data: list[Path],
     *,
     output: Output,
     model: Literal["diffusion", "gan", "vae", "rbm", "ebm", "masked"] = "diffusion",
@@ -74,6 +70,7 @@ def train(
     tree: str | None = None,
     binning: Path | None = None,
     drop_nonfinite: bool = False,
+    memory: str | None = None,
     seed: Seed = 0,
     training: Annotated[
         pg.TrainingConfig, Parameter(name="*", group=TRAINING)
@@ -88,7 +85,7 @@ def train(
     Parameters
     ----------
     data
-        ROOT, HDF5 or IDX file.
+        ROOT, HDF5 or IDX file; several files, or patterns such as 'part*.root', are read as one.
     output
         Folder of the surrogate.
     model
@@ -105,6 +102,9 @@ def train(
         Binning XML of a CaloChallenge file.
     drop_nonfinite
         Leave out events with NaN or infinite values.
+    memory
+        Do not read all events at once, but in parts that take no more than this, e.g. 2GB: for
+        files larger than the memory.
     seed
         Seed of weights, batches and noise.
     """
@@ -112,7 +112,8 @@ def train(
     storage.check_target(output)
     given = split_names(conditions)
     wanted = split_names(fields)
-    events = pg.read_events(
+    read = pg.read_events if memory is None else partial(pg.stream, memory=memory)
+    events = read(
         data,
         fields=None if wanted is None else [*wanted, *(n for n in given or () if n not in wanted)],
         cut=cut,
@@ -120,11 +121,13 @@ def train(
         binning=binning,
         drop_nonfinite=drop_nonfinite,
     )
-    with _progress(f"training {model} on {len(events):,} events") as report:
+    n_events = len(events) if isinstance(events, pg.Events) else events.n_entries
+    with _progress(f"training {model} on {n_events:,} events") as report:
         surrogate = pg.Surrogate.fit(
             events, settings, conditions=given, training=training, rng=seed, progress=report
         )
-    surrogate.info["file"] = {"name": data.name, "sha256": _sha256(data)}
+    files = [{"name": file.name, "sha256": _sha256(file)} for file in event_files(data)]
+    surrogate.info |= {"file": files[0]} if len(files) == 1 else {"files": files}
     surrogate.save(output)
     history = surrogate.history
     player, losses = next(iter(history.losses.items()))
@@ -162,64 +165,9 @@ app.command(_train_command(), name="train")
 
 
 @app.command
-def sample(
-    surrogate: Path,
-    *,
-    n_events: Count,
-    output: Output,
-    given: Given = None,
-    conditions: Path | None = None,
-    extrapolate: bool = False,
-    n_steps: int | None = None,
-    sampler: Literal["gibbs", "pt", "ptt", "heun", "dpm", "euler", "ancestral"] | None = None,
-    guidance: float | None = None,
-    seed: Seed = 0,
-) -> None:
-    """Generate events with a trained surrogate.
-
-    Example: `physgen sample run -n 10000 --given njet=1 --seed 2 -o fake.root`
-
-    Parameters
-    ----------
-    surrogate
-        Folder written by `physgen train`.
-    n_events
-        Number of events.
-    output
-        File to write; its suffix decides the format (.root, .h5).
-    conditions
-        File whose first n events give the conditions.
-    extrapolate
-        Accept conditions outside the trained range.
-    n_steps
-        Steps to each event: of the Markov chain of an RBM or EBM, or noise levels of a diffusion
-        model; by default its own.
-    sampler
-        Of an RBM: chains of the training (gibbs), parallel tempering (pt), or trajectory
-        tempering (ptt); of a diffusion model heun, dpm, euler or ancestral.
-    guidance
-        Of a diffusion model trained with a fraction of dropped conditions; above 1 events are too
-        typical of their conditions.
-    seed
-        Event i depends only on (seed, i).
-    """
-    check_target(output)
-    simulator = pg.Surrogate.load(surrogate)
-    names = simulator.schema.with_role("condition")
-    values = given_values(given)
-    if conditions is not None:
-        table = pg.read_events(conditions, fields=list(names), stop=n_events)
-        values = {**table.to_dict(), **values}
-    chosen: dict[str, Any] = {"n_steps": n_steps, "sampler": sampler, "guidance": guidance}
-    effort = {name: value for name, value in chosen.items() if value is not None}
-    events = simulator(n_events, values, rng=seed, extrapolate=extrapolate, **effort)
-    _write(output, events)
-
-
-@app.command
 def compare(
     reference: Path,
-    candidate: Path,
+    candidate: list[Path],
     *,
     train: Path | None = None,
     fields: Names = None,
@@ -250,9 +198,9 @@ def compare(
     Parameters
     ----------
     reference
-        The truth.
+        The truth: a file, or a pattern of several that are read as one.
     candidate
-        The generated events.
+        The generated events: a file, or several, or patterns such as 's*.h5'.
     train
         Events that the surrogate learned from: copies of them are looked for.
     cut
@@ -363,32 +311,8 @@ app.command(export)
 app.command(lecture)
 app.command(distill)
 app.command(benchmark)
-simulate = App(name="simulate", help="Generate events with a simulator.")
+app.command(sample)
 app.command(simulate)
-
-
-def _simulate_command(kind: type[Any]) -> Callable[..., None]:
-    def command(settings: Any, *, n_events: int, output: Path, given: Any, seed: int) -> None:
-        check_target(output)
-        _write(output, settings(n_events, given_values(given), rng=seed))
-
-    command.__doc__ = (kind.__doc__ or "").split("\n")[0]
-    command.__annotations__ = {
-        "settings": Annotated[kind, Parameter(name="*")],
-        "n_events": Count,
-        "output": Output,
-        "given": Given,
-        "seed": Seed,
-        "return": None,
-    }
-    command.__kwdefaults__ = {"given": None, "seed": 0}
-    command.__defaults__ = (kind(),)
-    return command
-
-
-for _name, _kind in SIMULATORS.items():
-    simulate.command(_simulate_command(_kind), name=_name)
-simulate.command(ising)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -419,11 +343,6 @@ def _tell(title: str, text: str) -> None:
 
     # without emoji=False rich draws the ":b:" of "a:b:c"
     stderr.print(f"{title} {escape(text)}", highlight=False, emoji=False, soft_wrap=True)
-
-
-def _write(output: Path, events: pg.Events) -> None:
-    pg.write_events(output, events)
-    print(f"{output}: {len(events):,} events, {', '.join(events.schema.names)}")
 
 
 def _sha256(path: Path) -> str:

@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from physgen.blocks import BLOCK_CPU
+from physgen.blocks import BLOCK_CPU, checked
+from physgen.checks import check_effort
 from physgen.conditions import TrainedConditions
 from physgen.events import Events
 from physgen.models.base import CompletesEvents, HasLogProb
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom
 from physgen.schema import SchemaError, no_such_field
+from physgen.training import threads
 from physgen.transforms import Array, Binary, Constant, Linear, OneHot, Standardize
 
-__all__ = ["completed", "given_events", "known_features", "log_prob", "log_volume"]
+__all__ = ["complete", "completed", "given_events", "known_features", "log_prob", "log_volume"]
 
 # transforms that go over to features one to one, with the same density everywhere
 _ONE_TO_ONE = (Binary, OneHot, Constant, Linear, Standardize)
@@ -85,6 +87,35 @@ def log_prob(model: HasLogProb, preprocessor: Preprocessor, events: Events) -> A
         return model.log_prob(x.to(device), condition.to(device)).double().cpu()
 
     return _in_blocks(len(events), of_block).numpy() + volume
+
+
+def complete(
+    model: nn.Module,
+    preprocessor: Preprocessor,
+    conditions: TrainedConditions,
+    events: Events | Mapping[str, Any],
+    known: Mapping[str, Any],
+    *,
+    seed: int,
+    extrapolate: bool,
+    effort: Mapping[str, Any],
+) -> tuple[Events, Tensor, dict[str, Array]]:
+    """The events as given, the completed features, and what was known, by column.
+
+    Raises
+    ------
+    TypeError
+        If the model cannot do that, or does not take such an argument.
+    """
+    if not isinstance(model, CompletesEvents):
+        kind = type(model).__name__
+        raise TypeError(f"{kind} cannot complete events; pg.posterior may serve instead")
+    check_effort(model.complete, effort, filled_in="x known condition rng")
+    given = given_events(preprocessor, conditions, events, unknown=True, extrapolate=extrapolate)
+    features, masks = known_features(preprocessor, len(given), known)
+    with threads(1):
+        x = completed(model, preprocessor, given, features, seed=seed, effort=effort)
+    return given, checked(model, x, (len(given), preprocessor.spec.n_features)), masks
 
 
 def completed(

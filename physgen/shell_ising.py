@@ -17,11 +17,12 @@ from physgen.files.parts import (
     parts_folder,
     write_stream,
 )
+from physgen.shards import Shard
 from physgen.shell_ising_options import Temperatures, read_sides, read_temperatures
 from physgen.shell_ising_progress import Meter, progress
 from physgen.shell_ising_table import Tally, table
 from physgen.shell_ising_uniform import UniformTally, uniform_table
-from physgen.shell_options import Count, Output, Seed, Whole
+from physgen.shell_options import Count, Output, Seed, Sharded, Whole
 
 if TYPE_CHECKING:
     from physgen.simulators.spin_simulator import SpinSimulator
@@ -55,6 +56,7 @@ def ising(
     observables: str | None = None,
     n_threads: Annotated[int, Whole, Parameter(name=["--n-threads", "--threads"])] = 1,
     device: str = "cpu",
+    shard: Sharded = Shard(),  # noqa: B008  # frozen
     seed: Seed = 0,
 ) -> int:
     """Draw independent configurations of the Ising model in two or three dimensions.
@@ -121,13 +123,23 @@ def ising(
         device=device,
     )
     check_stream_target(output)
-    return _run(simulator, temperatures, output, seed)
+    return _run(simulator, temperatures, output, seed, shard)
 
 
-def _run(simulator: "SpinSimulator", temperatures: Temperatures, output: Path, seed: int) -> int:
-    n_events = len(temperatures.of_events)
-    run = _Run(simulator, temperatures, output, seed)
+def _run(
+    simulator: "SpinSimulator",
+    temperatures: Temperatures,
+    output: Path,
+    seed: int,
+    shard: Shard,
+) -> int:
+    beta = temperatures.of_events
+    span = shard.span(len(beta), simulator.chunk_size(beta))
+    n_events = span[1] - span[0]
+    run = _Run(simulator, temperatures, output, seed, span)
     request = _request(simulator, temperatures, seed)
+    if shard.count > 1:
+        request |= {"shard": str(shard), "of_events": len(beta)}
     try:
         with progress(n_events, stderr, run.text) as run.advance:
             write_stream(
@@ -158,11 +170,18 @@ class _Run:
     advance: Callable[[int], None]
 
     def __init__(
-        self, simulator: "SpinSimulator", temperatures: Temperatures, output: Path, seed: int
+        self,
+        simulator: "SpinSimulator",
+        temperatures: Temperatures,
+        output: Path,
+        seed: int,
+        span: tuple[int, int],
     ) -> None:
-        kind = UniformTally if temperatures.uniform else Tally
-        self.tally = kind(simulator, temperatures.values)
-        self._simulator, self._beta = simulator, temperatures.of_events
+        self._simulator, self._beta, self._span = simulator, temperatures.of_events, span
+        if temperatures.uniform:
+            self.tally = UniformTally(simulator, temperatures.values)
+        else:
+            self.tally = Tally(simulator, np.unique(self._beta[slice(*span)]))
         self._output, self._seed = output, seed
         self._doing = "before anything was done"
 
@@ -179,10 +198,11 @@ class _Run:
         if first:
             _say(f"going on after {first:,} events of {parts_folder(self._output)}")
         self.meter.start()
-        conditions = {"beta": self._beta}
+        start, stop = self._span
         for events in self._simulator.stream(
-            len(self._beta), conditions, rng=self._seed, first_event=first
-        ):
+            len(self._beta), {"beta": self._beta}, rng=self._seed,
+            first_event=start + first, stop_event=stop,
+        ):  # fmt: skip
             self.meter.add(events)
             yield events
 
@@ -199,7 +219,7 @@ class _Run:
         return table(self.tally, self.times)
 
     def stopped(self) -> str:
-        n_safe, n_events = n_safe_events(self._output), len(self._beta)
+        n_safe, n_events = n_safe_events(self._output), self._span[1] - self._span[0]
         if n_safe:
             return (
                 f"stopped: {n_safe:,} of {n_events:,} events are safe in "

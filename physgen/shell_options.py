@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from physgen.packs import PACKS
+from physgen.shards import Shard
 
 __all__ = [
     "Count",
@@ -15,6 +16,7 @@ __all__ = [
     "Output",
     "Packs",
     "Seed",
+    "Sharded",
     "Whole",
     "given_values",
     "pack_names",
@@ -53,6 +55,18 @@ Flag = Parameter(negative=(), show_default=False)
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 Count = Annotated[int, Whole, Parameter(name=["--n-events", "-n"])]
 Seed = Annotated[int, Whole]
+Sharded = Annotated[
+    Shard,
+    Parameter(
+        converter=lambda _, tokens: Shard.parse(tokens[0].value),
+        accepts_keys=False,
+        n_tokens=1,
+        allow_leading_hyphen=True,
+        show_default=False,
+        help="Make only the k-th of n parts of the events, as k/n. The files of all parts, one "
+        "after the other, are the one without this option.",
+    ),
+]
 Given = Annotated[
     list[str] | None,
     Parameter(

@@ -9,54 +9,30 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from physgen import blocks, densities, fitting, storage
+from physgen import blocks, densities, fitting, storage, streamed
 from physgen.checks import check_effort, whole_number
-from physgen.conditions import TrainedConditions, in_words, range_of
+from physgen.conditions import TrainedConditions, range_of
+from physgen.described import describe
 from physgen.estimates import Estimate
 from physgen.events import Events, require_events
-from physgen.models.base import (
-    CompletesEvents,
-    HasLogProb,
-    HasLogZ,
-    ModelSettings,
-)
+from physgen.files import EventStream
+from physgen.models.base import HasLogProb, HasLogZ, ModelSettings
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom, Rng, as_generator, as_seed
 from physgen.schema import Schema
-from physgen.training import (
-    History,
-    Progress,
-    TrainingConfig,
-    TrainingError,
-    threads,
-    train,
-)
+from physgen.shards import event_range, pieces_of
+from physgen.training import History, Progress, TrainingConfig, TrainingError, threads, train
 from physgen.transforms import Array, Transform
 
-__all__ = ["Simulator", "Surrogate"]
-
-
-class Simulator(Protocol):
-    """Makes events; surrogates and exact simulators alike."""
-
-    @property
-    def schema(self) -> Schema:
-        """Schema of the events that come out."""
-        ...
-
-    def __call__(
-        self, n_events: int, conditions: Mapping[str, Any] | None = None, *, rng: Rng
-    ) -> Events:
-        """Make ``n_events`` events under these conditions."""
-        ...
+__all__ = ["Surrogate"]
 
 
 class Surrogate:
@@ -104,7 +80,7 @@ class Surrogate:
     @classmethod
     def fit(
         cls,
-        events: Events,
+        events: Events | EventStream,
         model: ModelSettings | nn.Module,
         *,
         fields: Iterable[str] | None = None,
@@ -121,8 +97,9 @@ class Surrogate:
 
         Parameters
         ----------
-        events : Events
-            The truth, with at least 10 events; weights count, also negative ones.
+        events : Events or EventStream
+            The truth, with at least 10 events; weights count, also negative ones. From
+            :func:`physgen.stream` for files larger than memory.
         model : settings or nn.Module
             ``pg.Diffusion()``, ``pg.GAN()``, ...; or a module of your own with ``loss`` and
             ``sample`` as in :class:`physgen.models.base.GenerativeModel`.
@@ -154,6 +131,11 @@ class Surrogate:
             the last good state.
         """
         config = fitting.with_budget(training or TrainingConfig(), epochs, steps, budget)
+        if isinstance(events, EventStream):
+            return streamed.fit(
+                events, model, fields=fields, conditions=conditions, transforms=transforms or {},
+                config=config, seed=as_seed(rng), progress=progress, finish=cls,
+            )  # fmt: skip
         require_events("what a surrogate learns from", events)
         events = fitting.training_events(events, fields, conditions)
         seed = as_seed(rng)
@@ -232,16 +214,69 @@ class Surrogate:
         TypeError
             If the model's ``sample`` does not take such an argument.
         """
+        first_event = whole_number("first_event", first_event, 0)
+        asked = self._checked(n_events, conditions, extrapolate, effort)
+        return self._made(*asked, as_seed(rng), first_event, effort)
+
+    def stream(
+        self,
+        n_events: int,
+        conditions: Mapping[str, Any] | Events | None = None,
+        *,
+        rng: Rng,
+        extrapolate: bool = False,
+        first_event: int = 0,
+        stop_event: int | None = None,
+        **effort: Any,
+    ) -> Iterator[Events]:
+        """Yield the events of :meth:`__call__` in order, in pieces of at most 65,536.
+
+        Parameters
+        ----------
+        n_events, conditions, rng, extrapolate, **effort
+            As for a call: the conditions are those of all ``n_events``.
+        first_event, stop_event : int, optional
+            Number of the first event to yield, and of the first one that is not, so that a
+            stopped stream goes on with the same events, and jobs share one sample.
+
+        Raises
+        ------
+        ConditionError, TypeError, ValueError
+            As for a call, before the first piece.
+        """
+        given, outside, n_events = self._checked(n_events, conditions, extrapolate, effort)
+        span = event_range(n_events, first_event, stop_event)
+        size, seed = blocks.piece_size(self.model, self.preprocessor), as_seed(rng)
+        return (
+            self._made({n: v[a:b] for n, v in given.items()}, outside, b - a, seed, a, effort)
+            for a, b in pieces_of(*span, size)
+        )
+
+    def _checked(
+        self,
+        n_events: int,
+        conditions: Mapping[str, Any] | Events | None,
+        extrapolate: bool,
+        effort: Mapping[str, Any],
+    ) -> tuple[dict[str, Array], list[str], int]:
         sample: Any = self.model.sample
         check_effort(sample, effort, filled_in="n_events condition rng")
         n_events = whole_number("n_events", n_events, 1)
-        first_event = whole_number("first_event", first_event, 0)
-        given, outside = self.conditions.check(n_events, conditions, extrapolate=extrapolate)
-        seed = as_seed(rng)
+        return *self.conditions.check(n_events, conditions, extrapolate=extrapolate), n_events
+
+    def _made(
+        self,
+        given: Mapping[str, Array],
+        outside: Iterable[str],
+        n_events: int,
+        seed: int,
+        first: int,
+        effort: Mapping[str, Any],
+    ) -> Events:
         with threads(1):  # as in training; and sums over more threads could round differently
             x = blocks.sample_in_blocks(
                 self.model, self.preprocessor, n_events, given,
-                seed=seed, first=first_event, effort=effort,
+                seed=seed, first=first, effort=effort,
             )  # fmt: skip
         return self.events_of(x, given, outside)
 
@@ -379,52 +414,17 @@ class Surrogate:
         >>> bool(np.mean(filled["spins"] == truth["spins"]) > 0.9)
         True
         """
-        if not isinstance(self.model, CompletesEvents):
-            kind = type(self.model).__name__
-            raise TypeError(f"{kind} cannot complete events; pg.posterior may serve instead")
-        check_effort(self.model.complete, effort, filled_in="x known condition rng")
-        given = densities.given_events(
-            self.preprocessor, self.conditions, events, unknown=True, extrapolate=extrapolate
-        )
-        features, masks = densities.known_features(self.preprocessor, len(given), known)
-        with threads(1):
-            x = densities.completed(
-                self.model, self.preprocessor, given, features, seed=as_seed(rng), effort=effort
-            )
-        wanted = (len(given), self.preprocessor.spec.n_features)
-        conditions = {n: given[n] for n in self.schema.with_role("condition")}
-        made = self.events_of(blocks.checked(self.model, x, wanted), conditions, ())
+        given, x, masks = densities.complete(
+            self.model, self.preprocessor, self.conditions, events, known,
+            seed=as_seed(rng), extrapolate=extrapolate, effort=effort,
+        )  # fmt: skip
+        made = self.events_of(x, {n: given[n] for n in self.schema.with_role("condition")}, ())
         kept = {n: np.where(mask, given[n], made[n]) for n, mask in masks.items()}
         return Events(made.schema, made.to_dict() | kept)
 
     def describe(self) -> str:
         """Say in a few lines what it makes, from what it learned and how."""
-        info, training = self.info, self.info.get("training", {})
-        spans = [f"  {n}: {in_words(span)}" for n, span in self.conditions.ranges.items()]
-        used = ", ".join(
-            f"{k} {training[k]}" for k in ("epochs", "steps", "budget") if training.get(k)
-        )
-        settings = storage.model_to_dict(self.settings, self.model)
-        losses = [
-            f"  {player}: {values[-1]:.4g}"
-            + (
-                f" (held out {held_out[-1]:.4g})"
-                if (held_out := self.history.validation.get(player))
-                else ""
-            )
-            for player, values in self.history.losses.items()
-        ]
-        versions = ", ".join(f"{k} {v}" for k, v in info.get("versions", {}).items())
-        lines = [
-            repr(self),
-            *(["conditions and their trained ranges:", *spans] if spans else []),
-            f"model: {', '.join(f'{k} {v}' for k, v in settings.items())}",
-            f"trained on {info.get('n_events', 0):,} events, seed {info.get('seed')} ({used})",
-            "last loss:", *losses,
-            f"made with {versions}",
-            *filter(None, [self.history.describe()]),
-        ]  # fmt: skip
-        return "\n".join(lines)
+        return describe(self)
 
     def to(self, device: str | torch.device) -> Surrogate:
         """Move the model; events are made there and come back as numpy columns."""

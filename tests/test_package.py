@@ -53,6 +53,7 @@ def test_public_names():
         "posterior",
         "read_events",
         "refine",
+        "stream",
         "write_events",
     ]
     assert pg.__all__ == public
@@ -148,7 +149,9 @@ ALLOWED = {
     "training": {"random"},
     "preprocessing": {"events", "files", "random", "schema", "tensor_spec", "transforms"},
     "storage": {"files", "models", "physgen"},
-    "simulators": {"events", "mcmc", "random", "schema", "surrogate"},
+    "shards": set(),
+    "simulator": {"events", "random", "schema"},
+    "simulators": {"events", "mcmc", "random", "schema", "shards"},
     "estimates": set(),
     "thermodynamics": {
         "columns",

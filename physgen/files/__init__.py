@@ -10,17 +10,22 @@ from __future__ import annotations
 from physgen.files.atomic import atomic_directory, atomic_path
 from physgen.files.binning import Binning
 from physgen.files.describe import Description, describe
+from physgen.files.paths import event_files
 from physgen.files.reading import iter_events, read_events
+from physgen.files.streams import EventStream, stream
 from physgen.files.writing import check_target, write_events
 
 __all__ = [
     "Binning",
     "Description",
+    "EventStream",
     "atomic_directory",
     "atomic_path",
     "check_target",
     "describe",
+    "event_files",
     "iter_events",
     "read_events",
+    "stream",
     "write_events",
 ]

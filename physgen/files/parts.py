@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from physgen.files.lock import LOCK, locked
 from physgen.files.reading import iter_events, open_file, read_events
 from physgen.files.writing import check_target
 from physgen.schema import Schema
+
+if TYPE_CHECKING:
+    from physgen.files.dialects import Dialect
 
 __all__ = ["check_stream_target", "n_safe_events", "parts_folder", "write_stream"]
 
@@ -303,13 +306,29 @@ def _join(form: Format, folder: Path, target: Path, n_events: int) -> None:
 
         write_pieces(whole, iter_events(parts))
     else:
-        from physgen.files.pieces import join
+        from physgen.files.pieces import join, join_dialect
 
-        join(parts, whole)
+        dialect = _dialect_of(parts[0])
+        if dialect is None:
+            join(parts, whole)
+        else:
+            join_dialect(iter_events(parts), whole, dialect)
     _check_whole(whole, n_events, parts[-1])
     with uninterrupted():
         replace_file(whole, target)
         _forget(folder)
+
+
+def _dialect_of(part: Path) -> Dialect | None:
+    """The layout that :func:`~physgen.files.write_events` would choose."""
+    from physgen.files.dialects import for_events
+
+    events = read_events(part, stop=1)
+    # without it the width of a JetNet file is that of its largest jet, which a piece does not know
+    known = events.schema.conventions
+    if known.get("layout") == "jetnet" and "n_particles_max" not in known:
+        return None
+    return for_events(events, None)
 
 
 def _check_whole(whole: Path, n_events: int, last_part: Path) -> None:

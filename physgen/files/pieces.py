@@ -7,8 +7,9 @@ copies compressed chunks as they are wherever a part begins at the edge of a chu
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ import numpy as np
 
 from physgen.events import Events
 from physgen.files.checks import damaged
+from physgen.files.dialects import Dialect
 from physgen.files.hdf5 import FORMAT_VERSION
 from physgen.files.interrupts import uninterrupted
 from physgen.files.sink import Sink
 from physgen.files.source import jagged_parts
 from physgen.schema import Field, Schema
 
-__all__ = ["join", "write_part"]
+__all__ = ["join", "join_dialect", "write_part"]
 
 _CHUNK_BYTES = 1 << 19
 _MAX_CHUNK_ROWS = 1 << 14
@@ -82,15 +84,55 @@ def join(paths: Sequence[Path], target: Path) -> None:
                 return
 
 
+def join_dialect(pieces: Iterable[Events], target: Path, dialect: Dialect) -> None:
+    """Write pieces of events, at least one, into one file of another layout.
+
+    Parameters
+    ----------
+    pieces : iterable of Events
+        Of one schema.
+    target : Path
+        Written from the start.
+    dialect : Dialect
+        Its datasets must have the same widths for every piece.
+
+    Raises
+    ------
+    OSError
+        If a piece cannot be read or the disk is full.
+    """
+    waiting = iter(pieces)
+    first = next(waiting)
+    with uninterrupted() as interrupts, _file(target, first.schema, dialect.name) as (file, sink):
+        for events in itertools.chain([first], waiting):
+            interrupts.deliver()
+            # the dialect makes whole datasets; so it makes those of a piece, in memory
+            with h5py.File("piece", "w", driver="core", backing_store=False) as memory:
+                dialect.write(memory, events, "none")
+                for name in dialect.datasets:
+                    made = memory[name]
+                    if name not in file:
+                        _empty(file, name, made.dtype.name, made.shape[1:], shuffle=True)
+                    _append(file[name], made[:])
+            if sink.error is not None:  # no use to go on
+                return
+
+
 @contextlib.contextmanager
 def _new_file(path: Path, schema: Schema) -> Iterator[tuple[h5py.File, Sink]]:
+    with _file(path, schema, "physgen") as (file, sink):
+        for field in schema:
+            _create(file, schema, field)
+        yield file, sink
+
+
+@contextlib.contextmanager
+def _file(path: Path, schema: Schema, layout: str) -> Iterator[tuple[h5py.File, Sink]]:
     with uninterrupted(), contextlib.closing(Sink(path)) as sink:
         with h5py.File(sink, "w") as file:
             file.attrs["physgen_format"] = FORMAT_VERSION
             file.attrs["physgen_schema"] = json.dumps(schema.to_dict())
-            file.attrs["physgen_layout"] = "physgen"
-            for field in schema:
-                _create(file, schema, field)
+            file.attrs["physgen_layout"] = layout
             yield file, sink
         sink.check()
 

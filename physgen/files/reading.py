@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,11 +13,12 @@ from typing import Any
 from physgen.events import Events, concatenate
 from physgen.files.checks import existing_file
 from physgen.files.formats import format_of
+from physgen.files.paths import event_files
 from physgen.files.selection import Selection, entry_range, read_block, select
 from physgen.files.source import Source
 from physgen.schema import SchemaError
 
-__all__ = ["iter_events", "open_file", "read_events"]
+__all__ = ["iter_events", "joined_schema", "n_bytes", "open_file", "read_events"]
 
 StrPath = str | os.PathLike[str]
 # a batch exists up to five times at once: in the library's buffers, as read, as cut, with a mask
@@ -36,7 +39,7 @@ def open_file(path: StrPath, *, tree: str | None = None, binning: StrPath | None
 
 
 def read_events(
-    path: StrPath,
+    path: StrPath | Sequence[StrPath],
     *,
     tree: str | None = None,
     fields: str | Iterable[str] | None = None,
@@ -47,13 +50,15 @@ def read_events(
     units: Mapping[str, str] | None = None,
     drop_nonfinite: bool = False,
 ) -> Events:
-    """Read events from a ROOT, HDF5 or IDX file.
+    """Read events from a ROOT, HDF5 or IDX file, or from several as one.
 
     Parameters
     ----------
-    path : str or path
-        The suffix decides the format: .root (TTree, RNTuple), .h5 or .hdf5 (physgen's own,
-        CaloChallenge, Geant4 Par04, JetNet, plain columns, structured arrays), or a MNIST name.
+    path : str or path, or sequence of them
+        A file, a pattern such as ``"part*.root"``, or several of both, of the same fields; see
+        :func:`~physgen.files.event_files` for their order. The suffix decides the format: .root
+        (TTree, RNTuple), .h5 or .hdf5 (physgen's own, CaloChallenge, Geant4 Par04, JetNet, plain
+        columns, structured arrays), or a MNIST name.
     tree : str, optional
         Which tree of a ROOT file; needed if it has several. The bookkeeping trees of NanoAOD
         (Runs, LuminosityBlocks, MetaData, ParameterSets) do not count.
@@ -62,7 +67,7 @@ def read_events(
         physgen can hold, without the counters of jagged columns (``nJet``), which the
         multiplicity already says.
     start, stop : int, optional
-        Range of entries of the file, as of a slice, before the cut.
+        Range of entries of the file, or of all files together, as of a slice, before the cut.
     cut : str or callable, optional
         Which events to keep: an expression of columns such as ``"mu1_pt > 30 and abs(mu1_eta) <
         2.4"`` (columns that only the cut uses are not returned), or a function that takes the
@@ -88,7 +93,8 @@ def read_events(
     OSError
         If the file is damaged or truncated.
     SchemaError
-        If a column is missing, cannot be held, or the columns differ in length.
+        If a column is missing, cannot be held, or the columns differ in length; if a file has
+        other fields or conventions than the first.
     ValueError
         If the content is not of the format that the suffix says, the tree is missing or not
         unique, there are no events, or a column is not finite.
@@ -99,12 +105,47 @@ def read_events(
     >>> truth.schema["njet"].dtype
     'int32'
     """
-    with open_file(path, tree=tree, binning=binning) as source:
-        selection = select(
-            source, fields=fields, cut=cut, units=units, drop_nonfinite=drop_nonfinite
-        )
-        first, last = entry_range(selection.n_events, start, stop, source.where)
-        return read_block(source, selection, first, last)
+    files = event_files(path)
+    asked = None if fields is None else [fields] if isinstance(fields, str) else list(fields)
+    how: dict[str, Any] = {
+        "fields": asked, "cut": cut, "units": units, "drop_nonfinite": drop_nonfinite,
+    }  # fmt: skip
+    ranges = _ranges(files, start, stop, tree=tree, fields=asked)
+    parts: list[Events] = []
+    empty: Events | None = None
+    for file, (begin, end) in ranges.items():
+        with open_file(file, tree=tree, binning=binning) as source:
+            selection = select(source, **how)
+            span = entry_range(selection.n_events, begin, end, source.where)
+            parts.append(read_block(source, selection, *span))
+            empty = joined_schema(empty, parts[-1], source.where)
+    return concatenate(_without_differing(parts, "sampling"))
+
+
+def _ranges(
+    files: Sequence[Path],
+    start: int | None,
+    stop: int | None,
+    *,
+    tree: str | None,
+    fields: list[str] | None,
+) -> dict[Path, tuple[int | None, int | None]]:
+    """Entries to read of each file, where start and stop count through all files."""
+    if len(files) == 1 or (start is None and stop is None):
+        return dict.fromkeys(files, (start, stop))
+    lengths = []
+    for file in files:
+        with open_file(file, tree=tree) as source:
+            lengths.append(
+                select(source, fields=fields, cut=None, units=None, drop_nonfinite=False).n_events
+            )
+    first, last = entry_range(sum(lengths), start, stop, f"the {len(files)} files")
+    edges = itertools.accumulate(lengths, initial=0)
+    spans = {
+        file: (max(first - at, 0), min(last - at, n))
+        for file, at, n in zip(files, edges, lengths, strict=False)
+    }
+    return {file: span for file, span in spans.items() if span[0] < span[1]}
 
 
 def iter_events(
@@ -125,7 +166,8 @@ def iter_events(
     Parameters
     ----------
     paths : str, path, or sequence of them
-        Files of the same fields, read one after the other; a batch never spans two files.
+        Files or patterns as in :func:`read_events`, of the same fields, read one after the other;
+        a batch never spans two files.
     tree, fields, cut, binning, units, drop_nonfinite
         As in :func:`read_events`.
     start, stop : int, optional
@@ -151,10 +193,10 @@ def iter_events(
     >>> sum(len(events) for events in batches)
     60000
     """
-    bound = _n_bytes(max_memory) // _COPIES
+    bound = n_bytes(max_memory, "max_memory") // _COPIES
     asked = None if fields is None else [fields] if isinstance(fields, str) else list(fields)
     first: Events | None = None
-    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+    for path in event_files(paths):
         with open_file(path, tree=tree, binning=binning) as source:
             selection = select(
                 source, fields=asked, cut=cut, units=units, drop_nonfinite=drop_nonfinite
@@ -170,12 +212,35 @@ def iter_events(
 
 
 def _check_same_fields(first: Events, events: Events, where: str) -> None:
-    if events.schema.fields == first.schema.fields:
-        return
+    if events.schema.fields != first.schema.fields:
+        joined_schema(first[:0], events, where)
+
+
+def joined_schema(empty: Events | None, events: Events, where: str) -> Events:
+    """No events, with the schema of the files so far, which this one must continue.
+
+    Raises
+    ------
+    SchemaError
+        If its fields or conventions are others.
+    """
+    if empty is None:
+        return events[:0]
     try:
-        concatenate([first, events[:0]])
+        return concatenate(_without_differing([empty, events[:0]], "sampling"))
     except SchemaError as error:
         raise SchemaError(f"{where} does not continue the files before it: {error}") from None
+
+
+def _without_differing(parts: list[Events], convention: str) -> list[Events]:
+    """Leave out a convention that need not be the same: how each file was sampled."""
+    if len({part.schema.conventions.get(convention) for part in parts}) == 1:
+        return parts
+    said = [{k: v for k, v in p.schema.conventions.items() if k != convention} for p in parts]
+    return [
+        part.replace_schema(dataclasses.replace(part.schema, conventions=kept))
+        for part, kept in zip(parts, said, strict=True)
+    ]
 
 
 def _batches(
@@ -199,8 +264,15 @@ def _largest_end(source: Source, names: Sequence[str], start: int, stop: int, bo
     return low
 
 
-def _n_bytes(size: int | str) -> int:
+def n_bytes(size: int | str, name: str) -> int:
+    """Bytes of a size such as 100_000_000 or "100 MB"; ``name`` is the argument, for messages.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmg]?)(?:i?b)?\s*", str(size), re.IGNORECASE)
     if match is None or float(match[1]) == 0:
-        raise ValueError(f"max_memory={size!r} is no size; write bytes or e.g. '100 MB'")
+        raise ValueError(f"{name}={size!r} is no size; write bytes or e.g. '100 MB'")
     return int(float(match[1]) * _UNITS[match[2].lower()])

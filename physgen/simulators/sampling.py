@@ -63,13 +63,16 @@ class Sampler:
     seed: int
     rungs: np.ndarray | None = None
 
-    def chunks(self, first_event: int, n_threads: int) -> Iterator[tuple[int, np.ndarray]]:
+    def chunks(
+        self, first_event: int, stop_event: int, n_threads: int
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """Number of the first event and spins (n, n_sites) of each chunk.
 
-        The first piece begins at ``first_event``; several threads make several chunks at once.
+        The first piece begins at ``first_event``, and the last ends before ``stop_event``; several
+        threads make several chunks at once.
         """
         size = chunk_size(self.model.lattice.n_sites, self.n_lanes)
-        numbers = iter(range(first_event // size, -(-len(self.beta) // size)))
+        numbers = iter(range(first_event // size, -(-stop_event // size)))
         stop = Event()
         with ThreadPoolExecutor(n_threads) as pool:
 
@@ -83,8 +86,8 @@ class Sampler:
                     number, future = waiting.pop(0)
                     spins = future.result()
                     waiting += submit(1)
-                    skipped = max(0, first_event - number * size)
-                    yield number * size + skipped, spins[skipped:]
+                    wanted = slice(max(0, first_event - number * size), stop_event - number * size)
+                    yield number * size + wanted.start, spins[wanted]
             finally:
                 # the pool waits for its threads, which may have minutes to go
                 stop.set()

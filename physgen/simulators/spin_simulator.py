@@ -14,6 +14,7 @@ from torch import Tensor
 from physgen.events import Events
 from physgen.random import Rng, as_seed, derived_seed
 from physgen.schema import Field, Schema
+from physgen.shards import event_range
 from physgen.simulators import planning
 from physgen.simulators.checks import (
     check_name,
@@ -22,7 +23,7 @@ from physgen.simulators.checks import (
     checked_spins,
 )
 from physgen.simulators.farms import Farm, measured, starting_spins
-from physgen.simulators.sampling import Sampler
+from physgen.simulators.sampling import Sampler, chunk_size
 from physgen.simulators.spin_model import Algorithm, SpinModel
 from physgen.simulators.thermalization import Thermalization
 
@@ -138,6 +139,7 @@ class SpinSimulator(ABC):
         *,
         rng: Rng,
         first_event: int = 0,
+        stop_event: int | None = None,
     ) -> Iterator[Events]:
         """Yield the events of :meth:`__call__` in order, in pieces of at most 64 MB of spins.
 
@@ -145,14 +147,14 @@ class SpinSimulator(ABC):
         ----------
         n_events, conditions, rng
             As for a call.
-        first_event : int, default 0
-            Number of the first event to yield: a stopped stream goes on from there with the
-            same events.
+        first_event, stop_event : int, optional
+            Number of the first event to yield, and of the first one that is not: a stopped stream
+            goes on with the same events, and jobs share one sample. Chunks of
+            :meth:`chunk_size` events are made whole, so that jobs best begin at their edges.
         """
         n_events = checked_count("n_events", n_events, 1)
         beta = checked_beta(n_events, conditions, type(self).__name__)
-        if not 0 <= first_event <= n_events:
-            raise ValueError(f"first_event must be 0 to n_events = {n_events}, got {first_event}")
+        first_event, stop = event_range(n_events, first_event, stop_event)
         times, rungs = self._times(beta)
         schema = Schema(
             self.schema.fields, {**self.schema.conventions, "sampling": times.in_words()}
@@ -169,8 +171,13 @@ class SpinSimulator(ABC):
             rungs=rungs,
         )
         n_threads = self.n_threads if self.device == "cpu" else 1
-        for first, spins in sampler.chunks(first_event, n_threads):
+        for first, spins in sampler.chunks(first_event, stop, n_threads):
             yield self._events(schema, spins, beta[first : first + len(spins)])
+
+    def chunk_size(self, beta: Any) -> int:
+        """Events that are made together at these inverse temperatures, in 1/J."""
+        values = np.unique(checked_beta(np.size(beta), {"beta": beta}, type(self).__name__))
+        return chunk_size(self.model.lattice.n_sites, self.n_lanes(self._algorithm(values)))
 
     def thermalization(self, beta: Any) -> Thermalization:
         """Measure how long to run at these inverse temperatures (kept for the next call).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,12 @@ from torch import Tensor
 from physgen.events import Events
 from physgen.random import PhiloxRandom, Rng, as_seed
 from physgen.schema import Field, Schema
+from physgen.shards import event_range, pieces_of
 
 __all__ = ["GaussianRing", "IsingRing"]
+
+# events that a stream makes at once
+_PIECE = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +74,36 @@ class IsingRing:
         rng : int or torch.Generator
             Seed; event i depends only on (seed, i).
         """
+        return self._made(self._beta(n_events, conditions), _random(as_seed(rng), 0, n_events))
+
+    def stream(
+        self,
+        n_events: int,
+        conditions: Mapping[str, Any] | None = None,
+        *,
+        rng: Rng,
+        first_event: int = 0,
+        stop_event: int | None = None,
+    ) -> Iterator[Events]:
+        """Yield the events of a call in order, in pieces, as :meth:`physgen.Surrogate.stream`."""
+        beta, seed = self._beta(n_events, conditions), as_seed(rng)
+        for a, b in pieces_of(*event_range(n_events, first_event, stop_event), _PIECE):
+            yield self._made(beta[a:b], _random(seed, a, b))
+
+    def _beta(self, n_events: int, conditions: Mapping[str, Any] | None) -> np.ndarray:
         given = np.asarray((conditions or {}).get("beta", self.beta), dtype=np.float64)
-        beta = np.broadcast_to(given, (n_events,)).copy()
-        u = _random(n_events, rng).uniform(n_events, self.n_spins)
+        return np.broadcast_to(given, (n_events,))
+
+    def _made(self, beta: np.ndarray, random: PhiloxRandom) -> Events:
+        beta = beta.copy()
+        u = random.uniform(len(beta), self.n_spins)
         spins = _ring_spins(torch.from_numpy(beta), u.to(torch.float64))
         return Events(self.schema, {"spins": spins.to(torch.int8).numpy(), "beta": beta})
 
 
-def _random(n_events: int, rng: Rng) -> PhiloxRandom:
+def _random(seed: int, first: int, stop: int) -> PhiloxRandom:
     # a stream of its own: a surrogate called with the same seed must not follow the simulator
-    return PhiloxRandom(as_seed(rng), torch.arange(n_events), stream=2)
+    return PhiloxRandom(seed, torch.arange(first, stop), stream=2)
 
 
 def _ring_spins(beta: Tensor, u: Tensor) -> Tensor:
@@ -96,7 +120,9 @@ def _ring_spins(beta: Tensor, u: Tensor) -> Tensor:
 
 def _rest(beta: Tensor, n_bonds: int, product: Tensor) -> Tensor:
     """Sum over the remaining bonds of exp(beta * sum b) with the given product of the bonds."""
-    return 0.5 * ((2 * beta.cosh()) ** n_bonds + product * (2 * beta.sinh()) ** n_bonds)
+    # not cosh and sinh, which torch rounds by the place of a number in its array
+    up, down = beta.exp(), (-beta).exp()
+    return 0.5 * ((up + down) ** n_bonds + product * (up - down) ** n_bonds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +156,23 @@ class GaussianRing:
         rng: Rng,
     ) -> Events:
         """Draw independent points; event i depends only on (seed, i)."""
-        random = _random(n_events, rng)
+        return self._made(n_events, _random(as_seed(rng), 0, n_events))
+
+    def stream(
+        self,
+        n_events: int,
+        conditions: Mapping[str, Any] | None = None,
+        *,
+        rng: Rng,
+        first_event: int = 0,
+        stop_event: int | None = None,
+    ) -> Iterator[Events]:
+        """Yield the events of a call in order, in pieces, as :meth:`physgen.Surrogate.stream`."""
+        seed = as_seed(rng)
+        for a, b in pieces_of(*event_range(n_events, first_event, stop_event), _PIECE):
+            yield self._made(b - a, _random(seed, a, b))
+
+    def _made(self, n_events: int, random: PhiloxRandom) -> Events:
         mode = (random.uniform(n_events) * self.n_modes).floor()
         angle = 2 * np.pi * mode / self.n_modes
         center = self.radius * torch.stack((angle.cos(), angle.sin()), dim=1)

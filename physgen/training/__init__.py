@@ -12,11 +12,14 @@ when a loss is not finite or the model says that it diverges.
 
 from physgen.training.config import TrainingConfig, seconds
 from physgen.training.history import History, Progress, TrainingError
-from physgen.training.loop import threads, train
+from physgen.training.loop import threads, train, train_on
 from physgen.training.players import optimizers_of
+from physgen.training.pools import Pool, Pools
 
 __all__ = [
     "History",
+    "Pool",
+    "Pools",
     "Progress",
     "TrainingConfig",
     "TrainingError",
@@ -24,4 +27,5 @@ __all__ = [
     "seconds",
     "threads",
     "train",
+    "train_on",
 ]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from physgen.random import GeneratorRandom, as_generator
 from physgen.training.batches import Batches
 from physgen.training.best import Best
+from physgen.training.pools import Pools
 
 __all__ = ["Looks", "untouched"]
 
@@ -30,7 +31,7 @@ class Looks:
     averaged weights scored as well, if ``best`` is there to keep the best ones.
     """
 
-    def __init__(self, model: nn.Module, data: Batches, best: Best | None = None) -> None:
+    def __init__(self, model: nn.Module, data: Batches | Pools, best: Best | None = None) -> None:
         self.model: Any = model
         self.best = best if callable(getattr(model, "score", None)) else None
         rows = _shown(data.held_out if len(data.held_out) else data.rows, data.weight)

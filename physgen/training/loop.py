@@ -21,10 +21,11 @@ from physgen.training.config import TrainingConfig, seconds
 from physgen.training.history import History, Progress, TrainingError
 from physgen.training.looks import Looks, untouched
 from physgen.training.players import descend, optimizers_of
+from physgen.training.pools import Pools
 from physgen.training.schedule import Schedule
 from physgen.training.snapshot import Snapshot
 
-__all__ = ["threads", "train"]
+__all__ = ["threads", "train", "train_on"]
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,42 @@ def train(
         return _Loop(model.to(config.device), data, config, generator, progress).run()
 
 
+def train_on(
+    model: nn.Module,
+    data: Callable[[torch.Generator, int], Pools],
+    *,
+    config: TrainingConfig,
+    rng: Rng,
+    progress: Callable[[Progress], None] | None = None,
+) -> History:
+    """Train as :func:`train` does, on events that come in pools.
+
+    Parameters
+    ----------
+    model : nn.Module
+        As for :func:`train`.
+    data : callable
+        Of the generator of the noise and the number of batches in a step; gives the pools.
+    config, rng, progress
+        As for :func:`train`.
+
+    Raises
+    ------
+    TrainingError
+        As :func:`train`.
+    """
+    if not config.has_budget:
+        raise ValueError("say how long to train: epochs=, steps= or budget= (e.g. '60s')")
+    generator = as_generator(rng, config.device)
+    turns: Mapping[str, int] = getattr(model, "turns", {})
+    n_turns = 1 + sum(n - 1 for n in turns.values())
+    with (
+        contextlib.closing(data(generator, n_turns)) as pools,
+        threads(config.n_threads),
+    ):
+        return _Loop(model.to(config.device), pools, config, generator, progress).run()
+
+
 @contextlib.contextmanager
 def threads(n: int) -> Iterator[None]:
     """Let torch use n threads inside (0: as it is), and as many as before afterwards."""
@@ -130,7 +167,7 @@ class _Loop:
     def __init__(
         self,
         model: nn.Module,
-        data: Batches,
+        data: Batches | Pools,
         config: TrainingConfig,
         generator: torch.Generator,
         progress: Callable[[Progress], None] | None,
