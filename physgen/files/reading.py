@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from physgen.events import Events, concatenate
 from physgen.files.checks import existing_file
 from physgen.files.formats import format_of
+from physgen.files.memory import check_memory, n_bytes
 from physgen.files.selection import Selection, entry_range, read_block, select
 from physgen.files.source import Source
 from physgen.schema import SchemaError
@@ -21,7 +21,6 @@ StrPath = str | os.PathLike[str]
 # a batch exists up to five times at once: in the library's buffers, as read, as cut, with a mask
 # of temporaries, and as the batch before, which the caller still holds
 _COPIES = 5
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
 def open_file(path: StrPath, *, tree: str | None = None, binning: StrPath | None = None) -> Source:
@@ -46,6 +45,7 @@ def read_events(
     binning: StrPath | None = None,
     units: Mapping[str, str] | None = None,
     drop_nonfinite: bool = False,
+    max_memory: int | str | None = None,
 ) -> Events:
     """Read events from a ROOT, HDF5 or IDX file.
 
@@ -74,6 +74,9 @@ def read_events(
         Units of columns, where the file does not say them.
     drop_nonfinite : bool, default False
         Drop events with a NaN or an infinity (logged) instead of refusing the file.
+    max_memory : int or str, optional
+        What the columns may take, in bytes or with a unit (kB, MB, GB); by default 500 MB and
+        100 times the size of the file, which honest compression keeps.
 
     Returns
     -------
@@ -91,7 +94,8 @@ def read_events(
         If a column is missing, cannot be held, or the columns differ in length.
     ValueError
         If the content is not of the format that the suffix says, the tree is missing or not
-        unique, there are no events, or a column is not finite.
+        unique, there are no events, a column is not finite, or the columns are larger than
+        ``max_memory``.
 
     Examples
     --------
@@ -104,6 +108,7 @@ def read_events(
             source, fields=fields, cut=cut, units=units, drop_nonfinite=drop_nonfinite
         )
         first, last = entry_range(selection.n_events, start, stop, source.where)
+        check_memory(source, selection.names, first, last, max_memory)
         return read_block(source, selection, first, last)
 
 
@@ -151,7 +156,7 @@ def iter_events(
     >>> sum(len(events) for events in batches)
     60000
     """
-    bound = _n_bytes(max_memory) // _COPIES
+    bound = n_bytes(max_memory) // _COPIES
     asked = None if fields is None else [fields] if isinstance(fields, str) else list(fields)
     first: Events | None = None
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
@@ -197,10 +202,3 @@ def _largest_end(source: Source, names: Sequence[str], start: int, stop: int, bo
         else:
             high = middle - 1
     return low
-
-
-def _n_bytes(size: int | str) -> int:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmg]?)(?:i?b)?\s*", str(size), re.IGNORECASE)
-    if match is None or float(match[1]) == 0:
-        raise ValueError(f"max_memory={size!r} is no size; write bytes or e.g. '100 MB'")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
