@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
+from physgen.files.checks import printable
 from physgen.schema import Schema
 
 __all__ = ["Binning", "Layer"]
@@ -196,7 +197,7 @@ def _parse(text: bytes, where: str) -> Sequence[Binning]:
     except (ET.ParseError, KeyError, ValueError) as error:
         raise ValueError(
             f"{where} is not a binning of the CaloChallenge "
-            f"(<Bins><Bin name=...><Layer id=... r_edges=... n_bin_alpha=.../>): {error}"
+            f"(<Bins><Bin name=...><Layer id=... r_edges=... n_bin_alpha=.../>): {printable(str(error), 300)}"
         ) from error
     return found
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from physgen.events import Events
 from physgen.files import dialects
+from physgen.files.attributes import read_attributes
 from physgen.files.checks import check_magic, damaged, printable
 from physgen.files.datasets import (
     check_written,
@@ -30,13 +31,12 @@ from physgen.files.datasets import (
     type_name,
 )
 from physgen.files.guesses import with_weight
-from physgen.files.heaps import check_heaps
 from physgen.files.interrupts import uninterrupted
 from physgen.files.sink import Sink
 from physgen.files.source import Column, Source, as_stored, jagged, jagged_parts
 from physgen.schema import Field, Schema
 
-__all__ = ["FORMAT_VERSION", "open_source", "write"]
+__all__ = ["FORMAT_VERSION", "open_source", "stored_schema", "write"]
 
 FORMAT_VERSION = 1
 _MAX_CONVENTION = 1000
@@ -61,10 +61,12 @@ def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source
     with contextlib.ExitStack() as resources:
         with damaged(path, "the header"):
             file = resources.enter_context(h5py.File(path, "r", locking="best-effort"))
-        stored = _stored_schema(file, path)
+        with damaged(path, "its attributes"):
+            attributes = read_attributes(file, path)
+        stored = stored_schema(attributes, path)
         datasets, left_out = datasets_of(file, path)
-        conventions = _conventions(file, stored, path)
-        dialect = None if _is_own(file, stored, path) else dialects.recognise(datasets)
+        conventions = _conventions(attributes, stored)
+        dialect = None if _is_own(attributes, stored) else dialects.recognise(datasets)
         if dialect is not None:
             columns = dialect.columns(datasets, path)
             columns |= _plain(datasets, path, skip=dialect.datasets)
@@ -87,37 +89,39 @@ def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source
         )
 
 
-def _is_own(file: h5py.File, stored: Schema | None, path: Path) -> bool:
-    with damaged(path, "the layout"):
-        return stored is not None and file.attrs.get("physgen_layout", "physgen") == "physgen"
+def _is_own(attributes: Mapping[str, Any], stored: Schema | None) -> bool:
+    return stored is not None and attributes.get("physgen_layout", "physgen") == "physgen"
 
 
-def _stored_schema(file: h5py.File, path: Path) -> Schema | None:
+def stored_schema(attributes: Mapping[str, Any], path: Path) -> Schema | None:
+    """Schema in the attributes of a file; None for files of others.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it is damaged, or of a newer format.
+    """
+    if "physgen_format" not in attributes:
+        return None
     with damaged(path, "the schema"):
-        if "physgen_format" not in file.attrs:
-            return None
-        check_heaps(path)
-        version = int(file.attrs["physgen_format"])
+        version = int(attributes["physgen_format"])
     if version > FORMAT_VERSION:
         raise ValueError(
             f"{path} has physgen's HDF5 format {version}, and this physgen reads up to "
             f"{FORMAT_VERSION}; update physgen to read it"
         )
     with damaged(path, "the schema"):
-        return Schema.from_dict(json.loads(file.attrs["physgen_schema"]))
+        return Schema.from_dict(json.loads(attributes["physgen_schema"]))
 
 
-def _conventions(file: h5py.File, stored: Schema | None, path: Path) -> dict[str, str]:
+def _conventions(attributes: Mapping[str, Any], stored: Schema | None) -> dict[str, str]:
     if stored is not None:
         return dict(stored.conventions)
-    with damaged(path, "its attributes"):
-        if len(file.attrs):
-            check_heaps(path)
-        return {
-            printable(name): printable(str(value), _MAX_CONVENTION)
-            for name, value in file.attrs.items()
-            if isinstance(value, str | np.number | np.bool_)
-        }
+    return {
+        printable(name): printable(str(value), _MAX_CONVENTION)
+        for name, value in attributes.items()
+        if isinstance(value, str | np.number | np.bool_)
+    }
 
 
 def _own(datasets: Mapping[str, h5py.Dataset], schema: Schema, path: Path) -> dict[str, Column]:

@@ -23,6 +23,7 @@ from physgen.schema import Field, SchemaError
 __all__ = ["open_source", "write"]
 
 _UNSIGNED_BYTE = 0x08
+_BLOCK = 1 << 20
 
 
 def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source:
@@ -57,7 +58,7 @@ def _source(path: Path, file: IO[bytes]) -> Source:
             f"may take {in_words(memory_bound(path))}; the file is damaged, so copy it again"
         )
     # no more than one byte beyond what is declared, however much is packed
-    values = np.frombuffer(file.read(wanted + 1), dtype=np.uint8)
+    values = np.frombuffer(_at_most(file, wanted + 1), dtype=np.uint8)
     if not sizes or not wanted or len(values) != wanted:
         n_bytes = 4 + len(header) + len(values)
         found = "more" if len(values) > wanted else f"{len(values)}, up to byte {n_bytes}"
@@ -80,6 +81,14 @@ def _field(path: Path, shape: tuple[int, ...]) -> Field:
     if not shape and "label" in path.name:
         return Field("labels", "uint8", allowed=tuple(range(10)), role="condition")
     return Field("values", "uint8", shape=shape)
+
+
+def _at_most(file: IO[bytes], n_bytes: int) -> bytearray:
+    """Read in blocks: one call would take the memory before it knows what is there."""
+    content = bytearray()
+    while block := file.read(min(_BLOCK, n_bytes - len(content))):
+        content += block
+    return content
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ import uproot
 
 from physgen.files import rntuple as rntuples
 from physgen.files import ttree
-from physgen.files.checks import check_magic, damaged
+from physgen.files.checks import check_magic, damaged, printable
 from physgen.files.guesses import grouped_by_name, with_weight
 from physgen.files.rootwrite import write
 from physgen.files.source import Source, as_stored
@@ -68,7 +68,7 @@ def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source
             layout="ttree" if kind is ttree else "rntuple",
             columns=columns,
             hidden=hidden,
-            left_out=left_out,
+            left_out={printable(n): printable(why, 200) for n, why in left_out.items()},
             conventions=dict(stored.conventions) if stored else {},
             trees=sizes,
             tree=name,

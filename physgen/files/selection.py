@@ -138,7 +138,14 @@ def read_block(source: Source, selection: Selection, start: int, stop: int) -> E
     keep = _finite(source, columns, rows, drop=selection.drop_nonfinite)
     if keep is not None:
         columns = {name: column[keep] for name, column in columns.items()}
-    return Events(ungrouped(selection.schema, columns, source.guessed), columns)
+    return _events(source, selection, columns)
+
+
+def _events(source: Source, selection: Selection, columns: Mapping[str, Any]) -> Events:
+    try:
+        return Events(ungrouped(selection.schema, columns, source.guessed), columns)
+    except SchemaError as error:
+        raise SchemaError(f"the columns of {source.where} contradict each other: {error}") from error
 
 
 def _mask(source: Source, selection: Selection, columns: Mapping[str, Any]) -> np.ndarray | None:
@@ -147,7 +154,7 @@ def _mask(source: Source, selection: Selection, columns: Mapping[str, Any]) -> n
     if isinstance(selection.cut, Cut):
         return selection.cut(columns)
     columns = {name: columns[name] for name in selection.schema.names}
-    events = Events(ungrouped(selection.schema, columns, source.guessed), columns)
+    events = _events(source, selection, columns)
     mask = np.asarray(selection.cut(events))
     if mask.dtype != bool or mask.shape != (len(events),):
         raise ValueError(
