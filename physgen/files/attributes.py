@@ -32,6 +32,8 @@ def read_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     texts: dict[str, str] | None = None
     for name in file.attrs:
+        if not isinstance(name, str):  # bytes that are no text
+            continue
         kind = file.attrs.get_id(name).get_type()
         if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
             if texts is None:

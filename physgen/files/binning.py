@@ -17,7 +17,7 @@ from physgen.schema import Schema
 
 __all__ = ["Binning", "Layer"]
 
-_MAX_BYTES = 4 * 1024 * 1024
+_MAX_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)

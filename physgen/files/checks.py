@@ -12,9 +12,9 @@ import numpy as np
 
 from physgen.files.source import jagged_parts
 
-__all__ = ["check_magic", "damaged", "existing_file", "nonfinite_events", "printable"]
+__all__ = ["check_magic", "damaged", "existing_file", "name_problem", "nonfinite_events", "printable"]
 
-_MAX_REASON = 300
+_MAX_REASON, _MAX_NAME = 300, 1000
 
 _MAGIC = {b"root": "a ROOT file", b"\x89HDF": "an HDF5 file", b"\x1f\x8b": "a gzip file"}
 
@@ -98,6 +98,13 @@ def printable(text: str, n_max: int = 80) -> str:
     """
     safe = text if text.isprintable() else "".join(map(_printable, text[: n_max + 1]))
     return safe if len(safe) <= n_max else f"{safe[: n_max - 3]}..."
+
+
+def name_problem(name: str) -> str | None:
+    """Why a name of a file cannot name a field; None if it can."""
+    if not name.isprintable():
+        return "a name with control characters"
+    return f"a name of {len(name):,} characters" if len(name) > _MAX_NAME else None
 
 
 def _printable(character: str) -> str:

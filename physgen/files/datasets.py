@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from physgen.files.checks import damaged, printable
+from physgen.files.checks import damaged, name_problem, printable
 from physgen.files.chunks import check_chunks, guarded
 from physgen.files.source import Column
 from physgen.schema import Field
@@ -28,8 +28,8 @@ def datasets_of(file: h5py.File, path: Path) -> tuple[dict[str, h5py.Dataset], d
     left_out: dict[str, str] = {}
     with damaged(path, "the list of datasets"):
         for name, item in _walk(file, "", {file["/"].id}):
-            if not name.isprintable():
-                left_out[printable(name)] = "a name with control characters"
+            if problem := name_problem(name):
+                left_out[printable(name)] = problem
             elif isinstance(item, str):
                 left_out[name] = printable(item, 200)
             elif reason := _unreadable(item):

@@ -35,7 +35,7 @@ def check_memory(
     ValueError
         If they are.
     """
-    wanted = sum(source[name].n_bytes(start, stop) for name in names) + 8 * (stop - start)
+    wanted = sum(source[name].n_bytes(start, stop) for name in names)
     bound = memory_bound(source.path) if max_memory is None else n_bytes(max_memory)
     if wanted <= bound:
         return

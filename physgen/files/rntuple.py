@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from physgen.files.checks import damaged, printable
+from physgen.files.checks import damaged, name_problem, printable
 from physgen.files.source import Column, checked_lists
 from physgen.files.ttree import Columns, unit_in
 from physgen.schema import Field
@@ -22,8 +22,8 @@ def columns(ntuple: Any, path: Path) -> tuple[Columns, Columns, dict[str, str]]:
     left_out: dict[str, str] = {}
     for name in ntuple.keys(recursive=False):
         for key, part in _parts(name, form.content(name)):
-            if not key.isprintable():
-                left_out[printable(key)] = "a name with control characters"
+            if problem := name_problem(key):
+                left_out[printable(key)] = problem
                 continue
             made = _column(key, part, ntuple, path)
             if isinstance(made, str):

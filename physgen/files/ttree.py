@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import uproot
 
-from physgen.files.checks import damaged, printable
+from physgen.files.checks import damaged, name_problem, printable
 from physgen.files.source import Column, checked_lists
 from physgen.schema import Field
 
@@ -29,8 +29,8 @@ def columns(tree: Any, path: Path) -> tuple[Columns, Columns, dict[str, str]]:
     left_out: dict[str, str] = {}
     counters: dict[str, None] = {}
     for name, branch in _named_branches(tree, left_out):
-        if not name.isprintable():
-            left_out[printable(name)] = "a name with control characters"
+        if problem := name_problem(name):
+            left_out[printable(name)] = problem
             continue
         made = _column(name, branch, tree.num_entries, path)
         if isinstance(made, str):
