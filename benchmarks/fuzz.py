@@ -28,9 +28,15 @@ import readers  # noqa: E402
 RESULT = HERE / "results" / "fuzz.json"
 # cheap inputs carry the million, the others take as long each
 INPUTS = {
-    "hdf5": 50_000, "root": 15_000, "surrogate": 15_000, "mnist": 20_000,
-    "cuts": 250_000, "idx": 220_000, "xml": 220_000, "json": 250_000,
-}  # fmt: skip
+    "hdf5": 50_000,
+    "root": 15_000,
+    "surrogate": 15_000,
+    "mnist": 20_000,
+    "cuts": 250_000,
+    "idx": 220_000,
+    "xml": 220_000,
+    "json": 250_000,
+}
 
 
 def replay(which: str, seed: int) -> None:

@@ -129,7 +129,8 @@ def _read_description(path: Path) -> dict[str, Any]:
             made_with = document.get("info", {}).get("versions", {}).get("physgen", "a newer one")
         raise SurrogateFileError(
             f"{path} has format version {version}, but this physgen reads up to "
-            f"{FORMAT_VERSION}; it was made with physgen {printable(str(made_with))}: upgrade physgen"
+            f"{FORMAT_VERSION}; it was made with physgen {printable(str(made_with))}: upgrade "
+            "physgen"
         )
     content = {
         k: v for k, v in document.items() if k not in ("physgen_surrogate", "content_sha256")
@@ -188,8 +189,8 @@ def settings_from_dict(stored: Mapping[str, Any], model: nn.Module | None) -> Mo
         return known_settings_from_dict(stored)
     if model is None:
         raise SurrogateFileError(
-            f"this surrogate was fitted with {printable(str(stored['own_class']))}, whose code is not "
-            "stored; build it and call Surrogate.load(path, model=module)"
+            f"this surrogate was fitted with {printable(str(stored['own_class']))}, whose code is "
+            "not stored; build it and call Surrogate.load(path, model=module)"
         )
     return None
 
@@ -221,7 +222,7 @@ def no_larger_than(tensors: Mapping[str, Tensor]) -> Iterator[None]:
     bound = _FREE_NUMBERS + 4 * sum(tensor.numel() for tensor in tensors.values())
     thread, n_built = threading.get_ident(), 0
 
-    def count(module: nn.Module, name: str, built: Tensor | None) -> None:
+    def count(_: nn.Module, __: str, built: Tensor | None) -> None:
         nonlocal n_built
         n_built += 0 if built is None or threading.get_ident() != thread else built.numel()
         if n_built > bound:

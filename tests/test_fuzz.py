@@ -12,7 +12,16 @@ import campaign  # noqa: E402
 import readers  # noqa: E402
 
 # inputs per reader, within some CPU seconds each
-INPUTS = {"cuts": 300, "idx": 300, "mnist": 60, "xml": 400, "json": 400, "hdf5": 60, "root": 30, "surrogate": 30}  # fmt: skip
+INPUTS = {
+    "cuts": 300,
+    "idx": 300,
+    "mnist": 60,
+    "xml": 400,
+    "json": 400,
+    "hdf5": 60,
+    "root": 30,
+    "surrogate": 30,
+}
 
 
 @pytest.mark.parametrize("name", list(INPUTS))
@@ -50,7 +59,7 @@ def test_the_judge_reads_messages(tmp_path):
     reader = readers.Idx(tmp_path)
     assert readers.verdict(reader, b"", readers.generator(0, "idx", 0)) == "refused"
     reader.where = "elsewhere"
-    reader.call = lambda rng: (_ for _ in ()).throw(RuntimeError)
+    reader.call = lambda _: (_ for _ in ()).throw(RuntimeError)
     assert readers.verdict(reader, b"", readers.generator(0, "idx", 0)).startswith("raw")
 
 
@@ -77,7 +86,7 @@ def test_a_worker_that_dies_or_hangs_is_counted(tmp_path, monkeypatch):
     assert found.read + found.refused == 9
 
 
-_KILLERS = '''
+_KILLERS = """
 
 def generator(seed, reader, index):
     made = random.Random(f"{seed}/{reader}/{index}")
@@ -96,4 +105,4 @@ def _read(self, text, rng, original=Cuts.read):
     return original(self, text, rng)
 
 Cuts.read = _read
-'''
+"""

@@ -1,9 +1,9 @@
 """Attributes of an HDF5 file, texts among them without libhdf5.
 
 Texts of variable length lie in a heap elsewhere in the file. A heap with an object of no size
-makes libhdf5 (2.0) step on the spot for ever, and a reference to an object that is not there ends
-the process; no call of Python can prevent either. So texts are followed here, in the bytes of the
-file: object header, attribute message, heap (HDF5 File Format Specification 3.0, IV.A and III.E).
+makes libhdf5 (2.0) step on the spot for ever, and a damaged type of a text ends the process; no
+call of Python can prevent either. So texts are followed here, in the bytes of the file: object
+header, attribute message, heap (HDF5 File Format Specification 3.0, IV.A and III.E).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ _MAX_BLOCKS, _MAX_BYTES = 1000, 1 << 24
 def read_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
     """Attributes of the root group; those that are neither numbers nor texts are left out.
 
+    So are texts in "dense" storage, which files of libver="latest" use beyond eight attributes.
+
     Raises
     ------
     Exception
@@ -40,9 +42,7 @@ def read_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
                 texts = _texts(path, h5py.h5o.get_info(file.id).addr)
             if name in texts:
                 found[name] = texts[name]
-        elif isinstance(
-            kind, h5py.h5t.TypeIntegerID | h5py.h5t.TypeFloatID | h5py.h5t.TypeEnumID
-        ):
+        elif isinstance(kind, h5py.h5t.TypeIntegerID | h5py.h5t.TypeFloatID | h5py.h5t.TypeEnumID):
             found[name] = file.attrs[name]
     return found
 
@@ -114,7 +114,10 @@ def _reference(message: bytes) -> tuple[str, tuple[int, int, int]] | None:
     if kind[0] & 0x1F != _TEXT or kind[1] & 0x0F != 1 or space[1] != 0:
         return None
     reference = (_number(message, start, 4), _number(message, start + 4, 8))
-    return name.rstrip(b"\0").decode(errors="replace"), (*reference, _number(message, start + 12, 4))
+    return name.rstrip(b"\0").decode(errors="replace"), (
+        *reference,
+        _number(message, start + 12, 4),
+    )
 
 
 def _text(file: IO[bytes], reference: tuple[int, int, int]) -> str:

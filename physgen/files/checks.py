@@ -12,7 +12,14 @@ import numpy as np
 
 from physgen.files.source import jagged_parts
 
-__all__ = ["check_magic", "damaged", "existing_file", "name_problem", "nonfinite_events", "printable"]
+__all__ = [
+    "check_magic",
+    "damaged",
+    "existing_file",
+    "name_problem",
+    "nonfinite_events",
+    "printable",
+]
 
 _MAX_REASON, _MAX_NAME = 300, 1000
 
@@ -89,12 +96,12 @@ def damaged(path: Path, part: str) -> Iterator[None]:
 
 
 def printable(text: str, n_max: int = 80) -> str:
-    """The text without what a terminal would obey, and not longer than a line or two.
+    r"""The text without what a terminal would obey, and not longer than a line or two.
 
     Examples
     --------
-    >>> printable("pt\\x1b[2J"), printable("x" * 100, 10)
-    ('pt\\\\x1b[2J', 'xxxxxxx...')
+    >>> printable("pt\x1b[2J"), printable("x" * 100, 10)
+    ('pt\\x1b[2J', 'xxxxxxx...')
     """
     safe = text if text.isprintable() else "".join(map(_printable, text[: n_max + 1]))
     return safe if len(safe) <= n_max else f"{safe[: n_max - 3]}..."

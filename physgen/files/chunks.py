@@ -22,7 +22,11 @@ __all__ = ["PackedChunks", "check_chunks", "guarded"]
 
 # deflate packs at most 1032 to 1, and libhdf5 doubles its buffer until all fits
 _SAFE_BYTES = 100_000
-_SHUFFLE, _DEFLATE, _SCALEOFFSET = h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SCALEOFFSET  # fmt: skip
+_SHUFFLE, _DEFLATE, _SCALEOFFSET = (
+    h5py.h5z.FILTER_SHUFFLE,
+    h5py.h5z.FILTER_DEFLATE,
+    h5py.h5z.FILTER_SCALEOFFSET,
+)
 _SCALEOFFSET_COUNT, _SCALEOFFSET_SIZE = 2, 4
 
 

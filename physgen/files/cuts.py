@@ -86,7 +86,9 @@ class Cut:
     def __post_init__(self) -> None:
         for name in self.names:
             if name not in self.columns:
-                message = no_such_field(name, tuple(self.columns), f"the cut {_shown(self.expression)}")
+                message = no_such_field(
+                    name, tuple(self.columns), f"the cut {_shown(self.expression)}"
+                )
                 raise SchemaError(message)
 
     @property
@@ -122,12 +124,14 @@ class Cut:
             mask = np.asarray(_value(self._tree, columns, self.expression))
         n_events = {len(columns[name]) for name in self.names}
         if mask.dtype != bool:
-            raise _CutError(f"the cut {_shown(self.expression)} gives numbers; compare them: '... > 0'")
+            raise _CutError(
+                f"the cut {_shown(self.expression)} gives numbers; compare them: '... > 0'"
+            )
         if {mask.shape} != {(n,) for n in n_events}:
             raise _CutError(
-                f"the cut {_shown(self.expression)} must give one answer per event, but gives an array "
-                f"of shape {mask.shape}; cut on columns with one number per event, or hand over "
-                "a function of the events"
+                f"the cut {_shown(self.expression)} must give one answer per event, but gives an "
+                f"array of shape {mask.shape}; cut on columns with one number per event, or "
+                "hand over a function of the events"
             )
         return mask
 
@@ -198,8 +202,9 @@ def _value(node: ast.expr, columns: Mapping[str, Any], expression: str) -> Any:
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
             return _call(name, [value(argument) for argument in args], expression)
     raise _CutError(
-        f"the cut {_shown(expression)} uses {_shown(ast.unparse(node))}, which cuts do not know; use columns, "
-        f"numbers, arithmetic, comparisons, and, or, not, len and {', '.join(_FUNCTIONS)}"
+        f"the cut {_shown(expression)} uses {_shown(ast.unparse(node))}, which cuts do not know; "
+        "use columns, numbers, arithmetic, comparisons, and, or, not, len and "
+        f"{', '.join(_FUNCTIONS)}"
     )
 
 

@@ -16,7 +16,14 @@ from physgen.files.chunks import check_chunks, guarded
 from physgen.files.source import Column
 from physgen.schema import Field
 
-__all__ = ["check_written", "create_dataset", "dataset_column", "datasets_of", "row_reader", "type_name"]
+__all__ = [
+    "check_written",
+    "create_dataset",
+    "dataset_column",
+    "datasets_of",
+    "row_reader",
+    "type_name",
+]
 
 _CHUNK_BYTES = 512 * 1024
 _MAX_DEPTH = 32

@@ -261,7 +261,9 @@ def _numeric_members(dataset: h5py.Dataset) -> list[str]:
 
 def _members_left_out(datasets: Mapping[str, h5py.Dataset]) -> dict[str, str]:
     return {
-        f"{key}.{printable(member)}": f"type {type_name(dataset.dtype[member])}; physgen holds numbers"
+        f"{key}.{printable(member)}": (
+            f"type {type_name(dataset.dtype[member])}; physgen holds numbers"
+        )
         for key, dataset in datasets.items()
         for member in dataset.dtype.names or ()
         if member not in _numeric_members(dataset)

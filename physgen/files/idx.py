@@ -95,7 +95,8 @@ def _at_most(file: IO[bytes], n_bytes: int) -> bytearray:
 def _unpacked(path: Path) -> Iterator[IO[bytes]]:
     packed = path.name.lower().endswith(".gz")
     try:
-        with gzip.open(path) if packed else path.open("rb") as file:
+        opened: IO[bytes] = gzip.GzipFile(path) if packed else path.open("rb")  # type: ignore[assignment]
+        with opened as file:
             yield file
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise OSError(

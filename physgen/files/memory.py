@@ -71,5 +71,7 @@ def in_words(size: int) -> str:
     """
     if size < 1000:
         return f"{size} bytes"
-    unit, scale = next((u, s) for u, s in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)) if size < 1e3 * s or u == "GB")  # fmt: skip
+    unit, scale = next(
+        (u, s) for u, s in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)) if size < 1e3 * s or u == "GB"
+    )
     return f"{size / scale:,.0f} {unit}" if size >= 100 * scale else f"{size / scale:.1f} {unit}"

@@ -157,7 +157,9 @@ def _events(source: Source, selection: Selection, columns: Mapping[str, Any]) ->
     try:
         return Events(ungrouped(selection.schema, columns, source.guessed), columns)
     except SchemaError as error:
-        raise SchemaError(f"the columns of {source.where} contradict each other: {error}") from error
+        raise SchemaError(
+            f"the columns of {source.where} contradict each other: {error}"
+        ) from error
 
 
 def _mask(source: Source, selection: Selection, columns: Mapping[str, Any]) -> np.ndarray | None:
@@ -189,9 +191,9 @@ def _finite(
         name, events = next(iter(bad.items()))
         first = ", ".join(str(row) for row in rows.of(events[:5]))
         raise ValueError(
-            f"{source.where} has NaN or infinite values: {counts} of {rows.n_events} events (first "
-            f"entries of {name}: {first}); leave the column out with fields=, or drop these "
-            "events with drop_nonfinite=True"
+            f"{source.where} has NaN or infinite values: {counts} of {rows.n_events} events "
+            f"(first entries of {name}: {first}); leave the column out with fields=, or drop "
+            "these events with drop_nonfinite=True"
         )
     keep = np.ones(rows.n_events, dtype=bool)
     for events in bad.values():

@@ -56,7 +56,9 @@ def run(reader, n_inputs, seed, folder, *, seconds=10.0, bound_mb=400, max_death
         else:
             outcome.hangs += hung
             outcome.crashes += not hung
-            outcome.notes.append(f"{reader}:{index} {'hung' if hung else f'died: {worker.returncode}'}")
+            outcome.notes.append(
+                f"{reader}:{index} {'hung' if hung else f'died: {worker.returncode}'}"
+            )
             start = index + 1
         outcome.read, outcome.refused, outcome.offenders = read, refused, offenders
         state[:] = STATE.pack(start, read, refused, offenders, 0, 0)

@@ -2,10 +2,43 @@
 
 import struct
 
-NUMBERS = (0, 1, -1, 7, 127, 128, 255, 256, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**60,
-           2**63 - 1, -(2**31), -(2**63))  # fmt: skip
-TEXTS = ("", "\x00", "\x1b[2J\x1b]0;owned\x07", "../../etc/passwd", "a" * 5000, "<script>alert(1)</script>",
-         "$\\frac{$", "\u202egnp.exe", "\ud800", "é", "nan", "inf", "1e999", "9" * 5000, "%s%n", "{0}")  # fmt: skip
+NUMBERS = (
+    0,
+    1,
+    -1,
+    7,
+    127,
+    128,
+    255,
+    256,
+    65535,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**40,
+    2**60,
+    2**63 - 1,
+    -(2**31),
+    -(2**63),
+)
+TEXTS = (
+    "",
+    "\x00",
+    "\x1b[2J\x1b]0;owned\x07",
+    "../../etc/passwd",
+    "a" * 5000,
+    "<script>alert(1)</script>",
+    "$\\frac{$",
+    "\u202egnp.exe",
+    "\ud800",
+    "é",
+    "nan",
+    "inf",
+    "1e999",
+    "9" * 5000,
+    "%s%n",
+    "{0}",
+)
 
 
 class Bytes:
@@ -43,7 +76,9 @@ def _number(content, at, rng, _):
     width, code = rng.choice(((2, "H"), (4, "I"), (4, "I"), (8, "Q"), (8, "Q")))
     if rng.random() < 0.5:
         at -= at % width
-    value = rng.choice((*NUMBERS, len(content), len(content) - 1, len(content) + 1, rng.getrandbits(64)))
+    value = rng.choice(
+        (*NUMBERS, len(content), len(content) - 1, len(content) + 1, rng.getrandbits(64))
+    )
     content[at : at + width] = struct.pack(rng.choice("<>") + code, value % (1 << 8 * width))
 
 
@@ -78,8 +113,23 @@ def _append(content, at, rng, _):
     content += rng.randbytes(rng.choice((1, 16, 300)))
 
 
-_DAMAGE = (_flip, _flip, _set, _set, _number, _number, _number, _nudge, _nudge, _cut, _delete, _insert, _zero,
-           _splice, _append)  # fmt: skip
+_DAMAGE = (
+    _flip,
+    _flip,
+    _set,
+    _set,
+    _number,
+    _number,
+    _number,
+    _nudge,
+    _nudge,
+    _cut,
+    _delete,
+    _insert,
+    _zero,
+    _splice,
+    _append,
+)
 
 
 def of_text(words):
@@ -102,8 +152,22 @@ def plain_value(rng):
         return rng.choice((*NUMBERS, 10**400, 1.5, 1e308, -0.0))
     if kind < 5:
         return rng.choice(TEXTS[:8] + TEXTS[9:])
-    return rng.choice((None, True, [], {}, [[]], {"kind": "Diffusion"}, float("nan"), float("inf"),
-                       [1e300] * 3, {"": None}, [None], [10**9, 10**9]))  # fmt: skip
+    return rng.choice(
+        (
+            None,
+            True,
+            [],
+            {},
+            [[]],
+            {"kind": "Diffusion"},
+            float("nan"),
+            float("inf"),
+            [1e300] * 3,
+            {"": None},
+            [None],
+            [10**9, 10**9],
+        )
+    )
 
 
 def damaged_tree(value, rng):
@@ -130,12 +194,22 @@ def damaged_tree(value, rng):
 
 
 def _spots(value):
-    keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    keys = (
+        value.keys()
+        if isinstance(value, dict)
+        else range(len(value))
+        if isinstance(value, list)
+        else ()
+    )
     for key in keys:
         yield value, key
         yield from _spots(value[key])
 
 
 def _contains(value, holder):
-    return value is holder or any(_contains(v, holder) for v in (
-        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()))
+    return value is holder or any(
+        _contains(v, holder)
+        for v in (
+            value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        )
+    )

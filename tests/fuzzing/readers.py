@@ -56,9 +56,15 @@ class Idx(_Files):
     def input(self, rng):
         if rng.random() < 0.5:
             return self.mutate(rng)
-        sizes = [rng.choice((0, 1, 2, 12, 2**16, 2**31, 2**32 - 1)) for _ in range(rng.randrange(6))]
+        sizes = [
+            rng.choice((0, 1, 2, 12, 2**16, 2**31, 2**32 - 1)) for _ in range(rng.randrange(6))
+        ]
         body = bytes(rng.choice((0, 1, 12, 108)))
-        made = bytes((0, 0, 8, len(sizes) + rng.choice((0, 0, 0, 1, 200)))) + struct.pack(f">{len(sizes)}I", *sizes) + body
+        made = (
+            bytes((0, 0, 8, len(sizes) + rng.choice((0, 0, 0, 1, 200))))
+            + struct.pack(f">{len(sizes)}I", *sizes)
+            + body
+        )
         return gzip.compress(made, 1, mtime=0) if rng.random() < 0.3 else made
 
     def read(self, content, rng):
@@ -106,9 +112,37 @@ class Root(_Files):
 class Xml(_Files):
     """Binning files: bytes and words."""
 
-    words = ("<", ">", "/>", '"', "&amp;", "&#0;", "&x;", "<!DOCTYPE a [<!ENTITY b 'c'>]>", "<Bin>", "</Bin>", "<Layer ",
-             "nan", "inf", "-", ",", "1e999", "9" * 4500, "0x10", "\x1b[2J", "\x00", "<?xml version='1.0' encoding='utf-16'?>",
-             "<![CDATA[", "]]>", "<a>" * 200, "1_0", "٣", "r_edges=", " id='1'", "1e-320")  # fmt: skip
+    words = (
+        "<",
+        ">",
+        "/>",
+        '"',
+        "&amp;",
+        "&#0;",
+        "&x;",
+        "<!DOCTYPE a [<!ENTITY b 'c'>]>",
+        "<Bin>",
+        "</Bin>",
+        "<Layer ",
+        "nan",
+        "inf",
+        "-",
+        ",",
+        "1e999",
+        "9" * 4500,
+        "0x10",
+        "\x1b[2J",
+        "\x00",
+        "<?xml version='1.0' encoding='utf-16'?>",
+        "<![CDATA[",
+        "]]>",
+        "<a>" * 200,
+        "1_0",
+        "٣",
+        "r_edges=",
+        " id='1'",
+        "1e-320",
+    )
 
     def __init__(self, folder):
         super().__init__(folder, "x.xml", seeds.binnings())
@@ -129,13 +163,25 @@ class Cuts:
 
     valid = seeds.CUTS
     words = (
-        *"+ - * / // % ** < <= > >= == != & | ^ ~ << >> @ ( ) [ ] { } , : := . ; = \\ \n # ' \"".split(),
-        *" and  or  not  in  is  if  else  lambda  await  yield  import ".split("  "),
-        *"pt eta n tag big jet.pt image Jet_pt pi nope len abs hypot maximum isfinite exp".split(),
-        "0", "9", "1e999", "1j", "0x" + "f" * 40, "9**9**9", "9" * 4000, "'a' * 9**9", "None", "True", "...",
-        "__import__('os').system('true')", "pt.__class__", "open('x')", "f'{pt}'", "(" * 90, "not " * 300, "-" * 300,
-        "[i for i in pt]", "abs(*pt)", "abs(x=pt)", "len(nope)", "len(pi)", "len(image)", "\x00", "\x1b[2J", "é", "\ud800", "１",
-    )  # fmt: skip
+        *r"""
+        + - * / // % ** < <= > >= == != & | ^ ~ << >> @ ( ) [ ] { } , : := . ; = \ # ' "
+        pt eta n tag big jet.pt image Jet_pt pi nope len abs hypot maximum isfinite exp
+        0 9 1e999 1j 9**9**9 None True ... pt.__class__ open('x') f'{pt}' len(nope) len(pi)
+        __import__('os').system('true') abs(*pt) abs(x=pt) len(image) é １
+        """.split(),  # noqa: SIM905  (80 quoted words would hide what they are)
+        *(f" {w} " for w in "and or not in is if else lambda await yield import".split()),  # noqa: SIM905
+        "0x" + "f" * 40,
+        "9" * 4000,
+        "'a' * 9**9",
+        "[i for i in pt]",
+        "(" * 90,
+        "not " * 300,
+        "-" * 300,
+        "\n",
+        "\x00",
+        "\x1b[2J",
+        "\ud800",
+    )
 
     def __init__(self, folder):
         self.where = "cut"
@@ -152,10 +198,40 @@ class Cuts:
     def _expression(self, rng, depth):
         """A sentence of the grammar, which may still mean nothing."""
         if depth == 0 or rng.random() < 0.2:
-            return rng.choice(("pt", "eta", "n", "tag", "big", "jet.pt", "len(Jet_pt)", "pi", "2", "0", "-1", "1e300", "image"))
+            return rng.choice(
+                (
+                    "pt",
+                    "eta",
+                    "n",
+                    "tag",
+                    "big",
+                    "jet.pt",
+                    "len(Jet_pt)",
+                    "pi",
+                    "2",
+                    "0",
+                    "-1",
+                    "1e300",
+                    "image",
+                )
+            )
         parts = [self._expression(rng, depth - 1) for _ in range(2)]
-        form = rng.choice(("({} < {})", "({} >= {})", "({} and {})", "({} or not {})", "{} + {}", "{} ** {}", "{} // {}",
-                           "{} % {}", "({}) & ({})", "abs({}) > {}", "hypot({}, {})", "-{} == {}"))  # fmt: skip
+        form = rng.choice(
+            (
+                "({} < {})",
+                "({} >= {})",
+                "({} and {})",
+                "({} or not {})",
+                "{} + {}",
+                "{} ** {}",
+                "{} // {}",
+                "{} % {}",
+                "({}) & ({})",
+                "abs({}) > {}",
+                "hypot({}, {})",
+                "-{} == {}",
+            )
+        )
         return form.format(*parts)
 
     def read(self, text, rng):
@@ -200,15 +276,44 @@ class Surrogates:
 class Json:
     """surrogate.json as text, up to the checksum: nested, doubled, huge."""
 
-    words = ("{", "}", "[", "]", ",", ":", '"', "null", "true", "NaN", "Infinity", "1e999", "9" * 4400, "-", "0", "\\u0000",
-             "\\ud800", "[" * 2000, '{"a":' * 1500, '"physgen_surrogate": 1,', '"info": 3,', '"physgen_surrogate": 7,', "\x00",
-             "\x1b[2J", "é", '"physgen_surrogate": 1e5,')  # fmt: skip
+    words = (
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        '"',
+        "null",
+        "true",
+        "NaN",
+        "Infinity",
+        "1e999",
+        "9" * 4400,
+        "-",
+        "0",
+        "\\u0000",
+        "\\ud800",
+        "[" * 2000,
+        '{"a":' * 1500,
+        '"physgen_surrogate": 1,',
+        '"info": 3,',
+        '"physgen_surrogate": 7,',
+        "\x00",
+        "\x1b[2J",
+        "é",
+        '"physgen_surrogate": 1e5,',
+    )
 
     def __init__(self, folder):
         self.folder = Path(folder, "json")
         self.folder.mkdir(exist_ok=True)
         self.where = str(self.folder)
-        document = {"schema": {"fields": [{"name": "x", "allowed": [1]}]}, "info": {"versions": {"physgen": "0"}}, "a": [1.5, None]}
+        document = {
+            "schema": {"fields": [{"name": "x", "allowed": [1]}]},
+            "info": {"versions": {"physgen": "0"}},
+            "a": [1.5, None],
+        }
         self.valid = [seeds.signed(document, b"").encode()]
         self.damage = mutators.of_text(self.words)
 
@@ -221,7 +326,16 @@ class Json:
         pg.Surrogate.load(self.folder)
 
 
-READERS = {"cuts": Cuts, "idx": Idx, "mnist": Mnist, "xml": Xml, "json": Json, "hdf5": Hdf5, "root": Root, "surrogate": Surrogates}  # fmt: skip
+READERS = {
+    "cuts": Cuts,
+    "idx": Idx,
+    "mnist": Mnist,
+    "xml": Xml,
+    "json": Json,
+    "hdf5": Hdf5,
+    "root": Root,
+    "surrogate": Surrogates,
+}
 
 
 def generator(seed, reader, index):
@@ -230,14 +344,14 @@ def generator(seed, reader, index):
 
 
 def verdict(reader, content, rng):
-    """"read", "refused", or what is wrong with how the reader took the input."""
+    """ "read", "refused", or what is wrong with how the reader took the input."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             reader.read(content, rng)
     except MemoryError as error:
         return f"memory: {error!r}"
-    except Exception as error:  # noqa: BLE001  (that is the question)
+    except Exception as error:
         return _judged(error, reader.where)
     return "read"
 

@@ -92,7 +92,9 @@ def hdf5():
         _written("a.h5", events()[["x", "n"]], compression="lzf"),
         _datasets({"incident_energies": energies[:, None], "showers": rng.uniform(size=(N, 6))}),
         _datasets({"incident_energy": energies, "showers": rng.uniform(size=(N, 2, 3, 2))}),
-        _datasets({"particle_features": particles, "jet_features": rng.normal(size=(N, 4)).astype("f4")}),
+        _datasets(
+            {"particle_features": particles, "jet_features": rng.normal(size=(N, 4)).astype("f4")}
+        ),
         _datasets({n: np.asarray(v) for n, v in plain.items()}),
         _datasets({"rows": rows}),
         _part(events()),
@@ -121,9 +123,11 @@ def idx():
 def binnings():
     """Regular and irregular binnings."""
     layers = tuple(Layer(i, (0.0, 5.0, 10.5), 2 + i) for i in range(3))
-    two = b'<Bins><Bin name="a"><Layer id="0" r_edges="0,1" n_bin_alpha="2"/></Bin>' \
-        b'<Bin name="b"><Layer id="0" r_edges="0" n_bin_alpha="1"/><Layer id="1" r_edges="0,2,4"' \
+    two = (
+        b'<Bins><Bin name="a"><Layer id="0" r_edges="0,1" n_bin_alpha="2"/></Bin>'
+        b'<Bin name="b"><Layer id="0" r_edges="0" n_bin_alpha="1"/><Layer id="1" r_edges="0,2,4"'
         b' n_bin_alpha="3"/></Bin></Bins>'
+    )
     return [Binning("electron", layers).to_xml().encode(), two]
 
 
@@ -143,7 +147,9 @@ def surrogates():
         with tempfile.TemporaryDirectory() as folder:
             columns = truth[fields]
             if isinstance(model, pg.RBM):
-                columns = pg.Events.from_dict({"s": np.where(truth["image"] % 2, 1, -1).astype("i1")})
+                columns = pg.Events.from_dict(
+                    {"s": np.where(truth["image"] % 2, 1, -1).astype("i1")}
+                )
             surrogate = pg.Surrogate.fit(columns, model, steps=1, rng=0)
             surrogate.save(Path(folder, "run"))
             document = json.loads(Path(folder, "run/surrogate.json").read_text())
@@ -153,7 +159,9 @@ def surrogates():
 
 def signed(document, weights):
     """surrogate.json with the checksums that belong to it, as an attacker would write it."""
-    content = {k: v for k, v in document.items() if k not in ("physgen_surrogate", "content_sha256")}
+    content = {
+        k: v for k, v in document.items() if k not in ("physgen_surrogate", "content_sha256")
+    }
     content["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     text = json.dumps(content, sort_keys=True)
     checksum = hashlib.sha256(text.encode()).hexdigest()
