@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ __all__ = ["PackedChunks", "check_chunks", "guarded"]
 
 # deflate packs at most 1032 to 1, and libhdf5 doubles its buffer until all fits
 _SAFE_BYTES = 100_000
+_PIECE = 1 << 13
 _SHUFFLE, _DEFLATE, _SCALEOFFSET = (
     h5py.h5z.FILTER_SHUFFLE,
     h5py.h5z.FILTER_DEFLATE,
@@ -125,14 +126,17 @@ class PackedChunks:
         ValueError
             If a chunk holds more than it should.
         """
-        place = self._codes.index(_DEFLATE)
+        # what other filters add is a head of some bytes
         for chunk in self._touched(start, stop):
-            packed = not chunk.mask & 1 << place
-            if packed and chunk.n_bytes > _SAFE_BYTES and chunk.at not in self._known:
-                _, raw = self._dataset.id.read_direct_chunk(chunk.at)
-                # what other filters add is a head of some bytes
-                self._inflated(raw, self._n_bytes + self._n_bytes // 8 + 1024)
-                self._known.add(chunk.at)
+            self._verify(chunk, self._n_bytes + self._n_bytes // 8 + 1024)
+
+    def _verify(self, chunk: _Stored, limit: int) -> None:
+        packed = not chunk.mask & 1 << self._codes.index(_DEFLATE)
+        if packed and chunk.n_bytes > _SAFE_BYTES and chunk.at not in self._known:
+            _, raw = self._dataset.id.read_direct_chunk(chunk.at)
+            for _ in _inflated(raw, limit):
+                pass
+        self._known.add(chunk.at)
 
     def _touched(self, start: int, stop: int) -> Iterable[_Stored]:
         first = np.searchsorted(self._starts, start - self._shape[0], side="right")
@@ -148,29 +152,47 @@ class PackedChunks:
         )
         there = tuple(slice(at, at + n) for at, n in zip(chunk.at[1:], size, strict=True))
         target = rows[(slice(low - start, high - start), *there)]
-        if chunk.at in self._known:  # libhdf5 keeps it for the rows of the next batch
+        if high - low < min(self._shape[0], len(self._dataset) - chunk.at[0]):
+            self._verify(chunk, self._n_bytes)  # libhdf5 keeps it for the rows of the next batch
+        if chunk.at in self._known:
             target[...] = self._dataset[(slice(low, high), *there)]
             return
-        here = (slice(low - chunk.at[0], high - chunk.at[0]), *map(slice, size))
-        target[...] = self._unpacked(chunk)[here]
+        block = self._unpacked(chunk, low - chunk.at[0], high - chunk.at[0])
+        target[...] = block[(slice(None), *map(slice, size))]
         self._known.add(chunk.at)
 
-    def _unpacked(self, chunk: _Stored) -> np.ndarray:
+    def _unpacked(self, chunk: _Stored, first: int, last: int) -> np.ndarray:
         dtype = self._dataset.dtype
         _, raw = self._dataset.id.read_direct_chunk(chunk.at)
         if not chunk.mask & 1 << self._codes.index(_DEFLATE):
-            raw = self._inflated(raw, self._n_bytes)
+            raw = zlib.decompressobj().decompress(raw, self._n_bytes + 1)
         if len(raw) != self._n_bytes:
             raise ValueError(f"the chunk at {chunk.at} has {len(raw)} bytes, not {self._n_bytes}")
         flat = np.frombuffer(raw, np.uint8)
+        low, high = (row * math.prod(self._shape[1:]) for row in (first, last))
         if self._codes[0] == _SHUFFLE and not chunk.mask & 1:
             # byte 0 of all values, then byte 1 of all values, and so on
-            flat = np.ascontiguousarray(flat.reshape(dtype.itemsize, -1).T)
-        return flat.reshape(-1).view(dtype).reshape(self._shape)
+            part = np.empty((high - low, dtype.itemsize), np.uint8)
+            for byte, of_all in enumerate(flat.reshape(dtype.itemsize, -1)[:, low:high]):
+                part[:, byte] = of_all
+        else:
+            part = flat[low * dtype.itemsize : high * dtype.itemsize]
+        return part.reshape(-1).view(dtype).reshape(last - first, *self._shape[1:])
 
-    def _inflated(self, raw: bytes, limit: int) -> bytes:
-        stream = zlib.decompressobj()
-        content = stream.decompress(raw, limit)
-        if not stream.eof and stream.decompress(stream.unconsumed_tail, 1):
-            raise ValueError(f"a chunk holds more than its {limit} bytes")
-        return content
+
+def _inflated(raw: bytes, limit: int) -> Iterator[bytes]:
+    """What a stream of deflate holds, in pieces.
+
+    Raises
+    ------
+    ValueError
+        If it is more than the limit.
+    """
+    stream = zlib.decompressobj()
+    for at in range(0, len(raw), _PIECE):
+        # one byte of room beyond the limit, since 0 would mean no limit
+        piece = stream.decompress(memoryview(raw)[at : at + _PIECE], limit + 1)
+        limit -= len(piece)
+        if limit < 0:
+            raise ValueError("a chunk holds more than it declares")
+        yield piece
