@@ -89,6 +89,7 @@ def row(outcome: campaign.Outcome, seed: int) -> dict[str, object]:
         "peak_growth_mb": round(outcome.peak_mb, 1),
         "inputs_per_second": round(outcome.inputs / outcome.seconds),
         "seed": seed,
+        "died_or_hung": outcome.notes,
     }
 
 

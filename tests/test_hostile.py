@@ -56,7 +56,9 @@ FILTERS = [{}, {"shuffle": True}, {"fletcher32": True}, {"scaleoffset": 0}]
 @pytest.mark.parametrize("filters", FILTERS)
 def test_chunks_that_hold_more_than_they_declare(path, filters):
     with_bomb(path, **filters)
-    with pytest.raises(OSError, match=r"dataset '/x' of .*x.h5.*\(a chunk holds more than it declares"):
+    with pytest.raises(
+        OSError, match=r"dataset '/x' of .*x.h5.*\(a chunk holds more than it declares"
+    ):
         read_events(path)
 
 
