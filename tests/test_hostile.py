@@ -57,7 +57,8 @@ FILTERS = [{}, {"shuffle": True}, {"fletcher32": True}, {"scaleoffset": 0}]
 def test_chunks_that_hold_more_than_they_declare(path, filters):
     with_bomb(path, **filters)
     with pytest.raises(
-        OSError, match=r"dataset '/x' of .*x.h5.*\(a chunk holds more than it declares"
+        OSError,
+        match=r"dataset '/x' of .*x.h5.*\((a chunk holds more|the chunk at .* has 1048577)",
     ):
         read_events(path)
 
