@@ -22,6 +22,7 @@ from rich.console import Console
 import physgen as pg
 from physgen import storage
 from physgen.files import event_files
+from physgen.files.checks import printable
 from physgen.report.report import check_target as check_report
 from physgen.scoreboard import scoreboard as place_showers
 from physgen.shell_benchmark import benchmark
@@ -56,6 +57,7 @@ app = App(
 
 TRAINING = Group("Training", sort_key=-1)
 VERDICT = Group("Verdict", sort_key=-1)
+_MAX_LINE = 10_000  # of a message; what is in it may come from a file
 EXIT_CODES = {"pass": 0, "pass with difference": 0, "fail": 1, "inconclusive": 3}
 
 
@@ -342,6 +344,7 @@ def _tell(title: str, text: str) -> None:
     from rich.markup import escape
 
     # without emoji=False rich draws the ":b:" of "a:b:c"
+    text = "\n".join(printable(line, _MAX_LINE) for line in text.split("\n"))
     stderr.print(f"{title} {escape(text)}", highlight=False, emoji=False, soft_wrap=True)
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 __all__ = ["Field", "Role", "Schema", "SchemaError", "no_such_field"]
+
+_MAX_LISTED, _MAX_SHOWN, _MAX_COMPARED = 100, 100, 5000
 
 Role = Literal["observable", "condition", "weight"]
 
@@ -62,6 +66,11 @@ class Field:
     description: str = ""
 
     def __post_init__(self) -> None:
+        if not (self.name + self.unit + self.collection).isprintable():
+            raise SchemaError(
+                f"field {self.name!r}: name, unit {self.unit!r} and collection "
+                f"{self.collection!r} must be printable, without control characters"
+            )
         if self.role not in get_args(Role):
             raise SchemaError(
                 f"field {self.name!r} has role {self.role!r}; use one of "
@@ -106,14 +115,18 @@ class Schema:
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", tuple(self.fields))
         object.__setattr__(self, "conventions", dict(self.conventions))
-        twice = sorted({f.name for f in self.fields if self.names.count(f.name) > 1})
+        twice = sorted(name for name, n in Counter(self.names).items() if n > 1)
         if twice:
-            raise SchemaError(f"field names must be unique; given twice: {', '.join(twice)}")
+            raise SchemaError(f"field names must be unique; given twice: {_listed(twice)}")
         if len(weights := self.with_role("weight")) > 1:
             raise SchemaError(
                 f"one weight per event, but {', '.join(weights)} all have the role 'weight'; "
                 "multiply them into one field or give the others another role"
             )
+
+    @cached_property
+    def _by_name(self) -> dict[str, Field]:
+        return {f.name: f for f in self.fields}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -145,13 +158,12 @@ class Schema:
         return len(self.fields)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names
+        return name in self._by_name
 
     def __getitem__(self, name: str) -> Field:
-        for f in self.fields:
-            if f.name == name:
-                return f
-        raise SchemaError(no_such_field(name, self.names))
+        if name not in self._by_name:
+            raise SchemaError(no_such_field(name, self.names))
+        return self._by_name[name]
 
     def select(self, names: Iterable[str]) -> Schema:
         """Return the schema of these fields only, in the order asked for."""
@@ -230,7 +242,18 @@ def _numeric(name: str, dtype: Any) -> str:
 
 def no_such_field(name: str, names: Sequence[str], where: str = "") -> str:
     """Sentence for a missing field, with the nearest names first."""
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    # a comparison of long names takes for ever, and nobody mistypes them
+    short = [n for n in names[:_MAX_COMPARED] if len(n) <= _MAX_SHOWN]
+    near = difflib.get_close_matches(name, short, n=3, cutoff=0.5) if len(name) < 200 else []
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     place = f" in {where}" if where else ""
-    return f"no field {name!r}{place}{hint} (fields: {', '.join(names) or 'none'})"
+    return f"no field {_cut(name)!r}{place}{hint} (fields: {_listed(names) or 'none'})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_LISTED:,} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(map(_cut, names[:_MAX_LISTED])) + more
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _MAX_SHOWN else f"{name[: _MAX_SHOWN - 3]}..."

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import platform
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from physgen.files.atomic import atomic_directory, check_writable
+from physgen.files.checks import printable
 from physgen.models import FAMILIES, settings_to_dict
 from physgen.models import settings_from_dict as known_settings_from_dict
 from physgen.models.base import ModelSettings
@@ -36,6 +42,8 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+_MAX_REASON = 500
+_FREE_NUMBERS = 4_000_000
 DESCRIPTION = "surrogate.json"
 WEIGHTS = "weights.safetensors"
 
@@ -103,29 +111,33 @@ def read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         return document, load_tensors(weights)
     except SafetensorError as error:
-        raise SurrogateFileError(f"{path / WEIGHTS} is damaged: {error}") from error
+        raise SurrogateFileError(f"{path / WEIGHTS} is damaged: {_said(error)}") from error
 
 
 def _read_description(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"there is no surrogate folder {path}")
     try:
-        document = json.loads(_read_file(path, DESCRIPTION).read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SurrogateFileError(f"{path / DESCRIPTION} is damaged: {error}") from error
+        document = json.loads(_read_file(path, DESCRIPTION).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SurrogateFileError(f"{path / DESCRIPTION} is damaged: {_said(error)}") from error
     version = document.get("physgen_surrogate") if isinstance(document, dict) else None
     if not isinstance(version, int):
         raise SurrogateFileError(f"{path / DESCRIPTION} does not describe a physgen surrogate")
     if version > FORMAT_VERSION:
-        made_with = document.get("info", {}).get("versions", {}).get("physgen", "a newer physgen")
+        with explained(path):
+            made_with = document.get("info", {}).get("versions", {}).get("physgen", "a newer one")
         raise SurrogateFileError(
             f"{path} has format version {version}, but this physgen reads up to "
-            f"{FORMAT_VERSION}; it was made with physgen {made_with}: upgrade physgen"
+            f"{FORMAT_VERSION}; it was made with physgen {printable(str(made_with))}: upgrade "
+            "physgen"
         )
     content = {
         k: v for k, v in document.items() if k not in ("physgen_surrogate", "content_sha256")
     }
-    if _digest(content) != document.get("content_sha256"):
+    with explained(path):
+        digest = _digest(content)
+    if digest != document.get("content_sha256"):
         raise SurrogateFileError(
             f"{path / DESCRIPTION} was altered after it was written (its SHA-256 differs); "
             "restore the folder from a copy or train again"
@@ -177,8 +189,8 @@ def settings_from_dict(stored: Mapping[str, Any], model: nn.Module | None) -> Mo
         return known_settings_from_dict(stored)
     if model is None:
         raise SurrogateFileError(
-            f"this surrogate was fitted with {stored['own_class']}, whose code is not "
-            "stored; build it and call Surrogate.load(path, model=module)"
+            f"this surrogate was fitted with {printable(str(stored['own_class']))}, whose code is "
+            "not stored; build it and call Surrogate.load(path, model=module)"
         )
     return None
 
@@ -190,8 +202,42 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except SurrogateFileError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except Exception as error:  # whatever a strange value leads to
         raise SurrogateFileError(
             f"{path} does not describe a surrogate that this physgen can rebuild "
-            f"({type(error).__name__}: {error})"
+            f"({type(error).__name__}: {_said(error)}); restore it from a copy or train again"
         ) from error
+
+
+@contextlib.contextmanager
+def no_larger_than(tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Refuse to build a network far larger than the weights that are there for it.
+
+    Raises
+    ------
+    ValueError
+        Before the first memory of the excess is touched.
+    """
+    # four times: layers with norms of their own (spectral, weight) keep their weights twice
+    bound = _FREE_NUMBERS + 4 * sum(tensor.numel() for tensor in tensors.values())
+    thread, n_built = threading.get_ident(), 0
+
+    def count(_: nn.Module, __: str, built: Tensor | None) -> None:
+        nonlocal n_built
+        n_built += 0 if built is None or threading.get_ident() != thread else built.numel()
+        if n_built > bound:
+            raise ValueError("its settings ask for a network far larger than its weights")
+
+    hooks = (
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _said(error: Exception) -> str:
+    return printable(" ".join(str(error).split()), _MAX_REASON)

@@ -471,7 +471,7 @@ class Surrogate:
             If a file is missing, damaged, altered, or of a newer format.
         """
         stored, tensors = storage.read_folder(Path(path))
-        with storage.explained(Path(path)):
+        with storage.explained(Path(path)), storage.no_larger_than(tensors):
             schema = Schema.from_dict(stored["schema"])
             preprocessor = Preprocessor.from_dict(stored["preprocessor"], schema)
             settings = storage.settings_from_dict(stored["model"], model)

@@ -12,11 +12,12 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
+from physgen.files.checks import name_problem, printable
 from physgen.schema import Schema
 
 __all__ = ["Binning", "Layer"]
 
-_MAX_BYTES = 4 * 1024 * 1024
+_MAX_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,8 @@ def _parse(text: bytes, where: str) -> Sequence[Binning]:
     except (ET.ParseError, KeyError, ValueError) as error:
         raise ValueError(
             f"{where} is not a binning of the CaloChallenge "
-            f"(<Bins><Bin name=...><Layer id=... r_edges=... n_bin_alpha=.../>): {error}"
+            f"(<Bins><Bin name=...><Layer id=... r_edges=... n_bin_alpha=.../>): "
+            f"{printable(str(error), 300)}"
         ) from error
     return found
 
@@ -206,6 +208,8 @@ def _binning(node: ET.Element) -> Binning:
     present = tuple(layer for layer in layers if layer.n_r > 0)
     if not present:
         raise ValueError(f"particle {node.get('name')!r} has no layers")
+    if problem := name_problem(node.get("name", "")):
+        raise ValueError(f"a particle has {problem}")
     return Binning(node.get("name", ""), present)
 
 

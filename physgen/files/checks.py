@@ -12,7 +12,16 @@ import numpy as np
 
 from physgen.files.source import jagged_parts
 
-__all__ = ["check_magic", "damaged", "existing_file", "nonfinite_events"]
+__all__ = [
+    "check_magic",
+    "damaged",
+    "existing_file",
+    "name_problem",
+    "nonfinite_events",
+    "printable",
+]
+
+_MAX_REASON, _MAX_NAME = 300, 1000
 
 _MAGIC = {b"root": "a ROOT file", b"\x89HDF": "an HDF5 file", b"\x1f\x8b": "a gzip file"}
 
@@ -72,14 +81,43 @@ def damaged(path: Path, part: str) -> Iterator[None]:
     """Turn whatever a format library raises on damaged bytes into one clear OSError."""
     try:
         yield
-    except (MemoryError, KeyboardInterrupt):
-        raise
+    except MemoryError as error:
+        raise OSError(
+            f"cannot read {part} of {path}: it asks for more memory than there is ({error}); if "
+            "the file is not damaged, read fewer fields, or it in batches with iter_events"
+        ) from error
     except Exception as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        text = str(error).strip().split("\n")[0] or type(error).__name__
+        reason = printable(text, _MAX_REASON)
         raise OSError(
             f"cannot read {part} of {path}: the file is damaged or incomplete ({reason}); copy "
             "or make it again"
         ) from error
+
+
+def printable(text: str, n_max: int = 80) -> str:
+    r"""The text without what a terminal would obey, and not longer than a line or two.
+
+    Examples
+    --------
+    >>> printable("pt\x1b[2J"), printable("x" * 100, 10)
+    ('pt\\x1b[2J', 'xxxxxxx...')
+    """
+    safe = text if text.isprintable() else "".join(map(_printable, text[: n_max + 1]))
+    return safe if len(safe) <= n_max else f"{safe[: n_max - 3]}..."
+
+
+def name_problem(name: str) -> str | None:
+    """Why a name of a file cannot name a field; None if it can."""
+    if not name.isprintable():
+        return "a name with control characters"
+    return f"a name of {len(name):,} characters" if len(name) > _MAX_NAME else None
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode()
 
 
 def nonfinite_events(column: Any) -> np.ndarray:

@@ -8,7 +8,8 @@ cut from a configuration file cannot run code.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Mapping
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.GtE: np.greater_equal,
 }
 _MAX_LENGTH = 4096
+_MAX_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -84,25 +86,28 @@ class Cut:
     def __post_init__(self) -> None:
         for name in self.names:
             if name not in self.columns:
-                message = no_such_field(name, tuple(self.columns), f"the cut {self.expression!r}")
+                message = no_such_field(
+                    name, tuple(self.columns), f"the cut {_shown(self.expression)}"
+                )
                 raise SchemaError(message)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Columns that the cut uses, in order of appearance."""
         found: dict[str, None] = {}
-        _collect(self._tree, found)
+        with _explained(self.expression):
+            _collect(self._tree, found)
         return tuple(name for name in found if name != "pi" or name in self.columns)
 
     @property
     def _tree(self) -> ast.expr:
         if len(self.expression) > _MAX_LENGTH:
-            raise ValueError(f"the cut is longer than {_MAX_LENGTH} characters")
+            raise _CutError(f"the cut is longer than {_MAX_LENGTH} characters")
         try:
             return ast.parse(self.expression.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise ValueError(
-                f"cannot read the cut {self.expression!r}: {error}; write it like "
+            raise _CutError(
+                f"cannot read the cut {_shown(self.expression)}: {error}; write it like "
                 "'pt > 30 and abs(eta) < 2.4', with and, or, not instead of &&, ||, !"
             ) from None
 
@@ -115,18 +120,35 @@ class Cut:
             At least the columns of :attr:`names`; not-a-numbers compare as false.
         """
         # a cut like log(x) > 1 may meet x = 0; the answer False is what is wanted
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), _explained(self.expression):
             mask = np.asarray(_value(self._tree, columns, self.expression))
         n_events = {len(columns[name]) for name in self.names}
         if mask.dtype != bool:
-            raise ValueError(f"the cut {self.expression!r} gives numbers; compare them: '... > 0'")
+            raise _CutError(
+                f"the cut {_shown(self.expression)} gives numbers; compare them: '... > 0'"
+            )
         if {mask.shape} != {(n,) for n in n_events}:
-            raise ValueError(
-                f"the cut {self.expression!r} must give one answer per event, but gives an array "
-                f"of shape {mask.shape}; cut on columns with one number per event, or hand over "
-                "a function of the events"
+            raise _CutError(
+                f"the cut {_shown(self.expression)} must give one answer per event, but gives an "
+                f"array of shape {mask.shape}; cut on columns with one number per event, or "
+                "hand over a function of the events"
             )
         return mask
+
+
+class _CutError(ValueError):
+    """What is wrong with a cut, in a sentence."""
+
+
+@contextlib.contextmanager
+def _explained(expression: str) -> Iterator[None]:
+    """Turn what numpy and Python say about an expression into a sentence about the cut."""
+    try:
+        yield
+    except _CutError:
+        raise
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise _CutError(f"the cut {_shown(expression)} cannot be computed: {error}") from error
 
 
 def _collect(node: ast.AST, found: dict[str, None]) -> None:
@@ -173,13 +195,16 @@ def _value(node: ast.expr, columns: Mapping[str, Any], expression: str) -> Any:
             terms = [value(term) for term in (first, *rest)]
             parts = [_COMPARISONS[type(op)](*terms[i : i + 2]) for i, op in enumerate(ops)]
             return np.logical_and.reduce(np.broadcast_arrays(*parts))
-        case ast.Call(func=ast.Name(id="len"), args=[ast.Name(id=name)], keywords=[]):
+        case ast.Call(func=ast.Name(id="len"), args=[ast.Name(id=name)], keywords=[]) if (
+            name in columns
+        ):
             return _multiplicity(columns[name])
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
             return _call(name, [value(argument) for argument in args], expression)
-    raise ValueError(
-        f"the cut {expression!r} uses {ast.unparse(node)!r}, which cuts do not know; use columns, "
-        f"numbers, arithmetic, comparisons, and, or, not, len and {', '.join(_FUNCTIONS)}"
+    raise _CutError(
+        f"the cut {_shown(expression)} uses {_shown(ast.unparse(node))}, which cuts do not know; "
+        "use columns, numbers, arithmetic, comparisons, and, or, not, len and "
+        f"{', '.join(_FUNCTIONS)}"
     )
 
 
@@ -189,7 +214,7 @@ def _comparable(ops: list[ast.cmpop]) -> bool:
 
 def _promoted(column: Any, name: str) -> Any:
     if not isinstance(column, np.ndarray):
-        raise ValueError(
+        raise _CutError(
             f"{name!r} is jagged, and a cut needs one number per event; use len({name}) for its "
             "multiplicity, or hand over a function of the events"
         )
@@ -200,14 +225,14 @@ def _promoted(column: Any, name: str) -> Any:
         return column.astype(np.int64, copy=False)
     if column.dtype.kind in ("b", "u"):
         return column
-    raise ValueError(f"the number {column} in {name!r} is too large")
+    raise _CutError(f"a number in the cut {_shown(name)} is too large for 64 bits")
 
 
 def _logical(op: ast.operator, left: Any, right: Any, expression: str) -> Any:
     # 'pt > 30 & tag' means 'pt > (30 & tag)': refuse it rather than surprise
     if left.dtype != bool or right.dtype != bool:
-        raise ValueError(
-            f"the cut {expression!r} uses &, | or ^ between numbers; write and, or, or put "
+        raise _CutError(
+            f"the cut {_shown(expression)} uses &, | or ^ between numbers; write and, or, or put "
             "brackets around the comparisons"
         )
     return _LOGIC[type(op)](left, right)
@@ -216,8 +241,8 @@ def _logical(op: ast.operator, left: Any, right: Any, expression: str) -> Any:
 def _call(name: str, arguments: list[Any], expression: str) -> Any:
     n_arguments = 2 if name in _OF_TWO else 1
     if len(arguments) != n_arguments:
-        raise ValueError(
-            f"the cut {expression!r} gives {name} {len(arguments)} arguments; it takes "
+        raise _CutError(
+            f"the cut {_shown(expression)} gives {name} {len(arguments)} arguments; it takes "
             f"{n_arguments}"
         )
     return _FUNCTIONS[name](*arguments)
@@ -229,3 +254,7 @@ def _multiplicity(column: Any) -> np.ndarray:
     import awkward as ak
 
     return np.asarray(ak.num(column, axis=1), dtype=np.int64)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}...")

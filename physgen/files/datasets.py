@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from physgen.files.checks import damaged
+from physgen.files.checks import damaged, name_problem, printable
+from physgen.files.chunks import check_chunks, guarded
 from physgen.files.source import Column
 from physgen.schema import Field
 
-__all__ = ["check_written", "create_dataset", "dataset_column", "datasets_of", "type_name"]
+__all__ = [
+    "check_written",
+    "create_dataset",
+    "dataset_column",
+    "datasets_of",
+    "row_reader",
+    "type_name",
+]
 
 _CHUNK_BYTES = 512 * 1024
+_MAX_DEPTH = 32
 
 
 def datasets_of(file: h5py.File, path: Path) -> tuple[dict[str, h5py.Dataset], dict[str, str]]:
     """Datasets by their path in the file, and what is left out."""
     found: dict[str, h5py.Dataset] = {}
     left_out: dict[str, str] = {}
-    seen: set[Any] = {file["/"].id}
     with damaged(path, "the list of datasets"):
-        for name, item in _walk(file, "", seen):
-            if isinstance(item, str):
-                left_out[name] = item
+        for name, item in _walk(file, "", {file["/"].id}):
+            if problem := name_problem(name):
+                left_out[printable(name)] = problem
+            elif isinstance(item, str):
+                left_out[name] = printable(item, 200)
             elif reason := _unreadable(item):
                 left_out[name] = reason
             else:
@@ -36,6 +47,9 @@ def datasets_of(file: h5py.File, path: Path) -> tuple[dict[str, h5py.Dataset], d
 
 
 def _walk(group: h5py.Group, prefix: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
+    if prefix.count("/") > _MAX_DEPTH:
+        yield prefix, f"more than {_MAX_DEPTH} groups deep"
+        return
     for name in group:
         full = f"{prefix}{name}"
         link = group.get(name, getlink=True)
@@ -59,6 +73,8 @@ def _unreadable(dataset: h5py.Dataset) -> str | None:
         return "its values are in another file, which physgen does not follow"
     if dataset.shape is None or dataset.shape == ():
         return "a single value, not one entry per event"
+    if dataset.size == 0 and dataset.shape[0]:
+        return f"shape {dataset.shape}, which holds no values"
     if dataset.dtype.names is None and dataset.dtype.kind not in "biuf":
         return f"type {type_name(dataset.dtype)}; physgen holds numbers"
     if dataset.dtype.names is None and dataset.dtype.itemsize > 8:
@@ -87,11 +103,11 @@ def dataset_column(
         If the file declares more values than were ever written.
     """
     check_written(dataset, path)
+    rows = row_reader(dataset, path)
     bytes_per_event = np.dtype(field.dtype).itemsize * math.prod(field.shape)
 
     def read(start: int, stop: int) -> np.ndarray:
-        with damaged(path, f"dataset {dataset.name!r}"):
-            block = dataset[start:stop]
+        block = rows(start, stop)
         return block if convert is None else convert(block)
 
     return Column(
@@ -99,21 +115,44 @@ def dataset_column(
     )
 
 
+def row_reader(
+    dataset: h5py.Dataset, path: Path, members: list[str] | None = None
+) -> Callable[[int, int], np.ndarray]:
+    """Return the function that reads rows, or some members of them; it keeps the declared size."""
+    chunks = lru_cache(maxsize=1)(partial(guarded, dataset))
+    rows = dataset if members is None else dataset.fields(members)
+
+    def read(start: int, stop: int) -> np.ndarray:
+        with damaged(path, f"dataset {dataset.name!r}"):
+            packed = chunks()
+            if packed is not None and packed.is_ours:
+                return packed.read(start, stop)
+            if packed is not None:
+                packed.check(start, stop)
+            return rows[start:stop]
+
+    return read
+
+
 def check_written(dataset: h5py.Dataset, path: Path) -> None:
     """Refuse a dataset that declares more values than were ever written."""
     # without this a file of a few bytes could make us allocate what it declares
-    if dataset.size == 0:
-        return
-    if dataset.chunks is None:
-        written = dataset.id.get_storage_size() > 0
-    else:
-        sizes = zip(dataset.shape, dataset.chunks, strict=True)
-        written = dataset.id.get_num_chunks() == math.prod(-(-n // chunk) for n, chunk in sizes)
+    with damaged(path, f"dataset {dataset.name!r}"):
+        written = dataset.size == 0 or _is_written(dataset)
     if not written:
         raise OSError(
             f"dataset {dataset.name!r} of {path} declares the shape {dataset.shape}, but not all "
             "of it was written; the program that made the file stopped early, so make it again"
         )
+    check_chunks(dataset, path)
+
+
+def _is_written(dataset: h5py.Dataset) -> bool:
+    if dataset.chunks is None:
+        return bool(dataset.id.get_storage_size() > 0)
+    sizes = zip(dataset.shape, dataset.chunks, strict=True)
+    n_chunks = math.prod(-(-n // chunk) for n, chunk in sizes)
+    return bool(dataset.id.get_num_chunks() == n_chunks)
 
 
 def create_dataset(file: h5py.File, name: str, values: np.ndarray, compression: str) -> None:

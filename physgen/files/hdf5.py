@@ -20,12 +20,14 @@ import numpy as np
 
 from physgen.events import Events
 from physgen.files import dialects
-from physgen.files.checks import check_magic, damaged
+from physgen.files.attributes import read_attributes
+from physgen.files.checks import check_magic, damaged, printable
 from physgen.files.datasets import (
     check_written,
     create_dataset,
     dataset_column,
     datasets_of,
+    row_reader,
     type_name,
 )
 from physgen.files.guesses import with_weight
@@ -34,9 +36,10 @@ from physgen.files.sink import Sink
 from physgen.files.source import Column, Source, as_stored, jagged, jagged_parts
 from physgen.schema import Field, Schema
 
-__all__ = ["FORMAT_VERSION", "open_source", "write"]
+__all__ = ["FORMAT_VERSION", "open_source", "stored_schema", "write"]
 
 FORMAT_VERSION = 1
+_MAX_CONVENTION = 1000
 _COMPRESSIONS = ("gzip", "lzf", "none")
 
 
@@ -58,10 +61,12 @@ def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source
     with contextlib.ExitStack() as resources:
         with damaged(path, "the header"):
             file = resources.enter_context(h5py.File(path, "r", locking="best-effort"))
-        stored = _stored_schema(file, path)
+        with damaged(path, "its attributes"):
+            attributes = read_attributes(file, path)
+        stored = stored_schema(attributes, path)
         datasets, left_out = datasets_of(file, path)
-        conventions = _conventions(file, stored)
-        dialect = None if _is_own(file, stored) else dialects.recognise(datasets)
+        conventions = _conventions(attributes, stored)
+        dialect = None if _is_own(attributes, stored) else dialects.recognise(datasets)
         if dialect is not None:
             columns = dialect.columns(datasets, path)
             columns |= _plain(datasets, path, skip=dialect.datasets)
@@ -84,30 +89,37 @@ def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source
         )
 
 
-def _is_own(file: h5py.File, stored: Schema | None) -> bool:
-    return stored is not None and file.attrs.get("physgen_layout", "physgen") == "physgen"
+def _is_own(attributes: Mapping[str, Any], stored: Schema | None) -> bool:
+    return stored is not None and attributes.get("physgen_layout", "physgen") == "physgen"
 
 
-def _stored_schema(file: h5py.File, path: Path) -> Schema | None:
-    if "physgen_format" not in file.attrs:
+def stored_schema(attributes: Mapping[str, Any], path: Path) -> Schema | None:
+    """Schema in the attributes of a file; None for files of others.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it is damaged, or of a newer format.
+    """
+    if "physgen_format" not in attributes:
         return None
     with damaged(path, "the schema"):
-        version = int(file.attrs["physgen_format"])
+        version = int(attributes["physgen_format"])
     if version > FORMAT_VERSION:
         raise ValueError(
             f"{path} has physgen's HDF5 format {version}, and this physgen reads up to "
             f"{FORMAT_VERSION}; update physgen to read it"
         )
     with damaged(path, "the schema"):
-        return Schema.from_dict(json.loads(file.attrs["physgen_schema"]))
+        return Schema.from_dict(json.loads(attributes["physgen_schema"]))
 
 
-def _conventions(file: h5py.File, stored: Schema | None) -> dict[str, str]:
+def _conventions(attributes: Mapping[str, Any], stored: Schema | None) -> dict[str, str]:
     if stored is not None:
         return dict(stored.conventions)
     return {
-        name: str(value)
-        for name, value in file.attrs.items()
+        printable(name): printable(str(value), _MAX_CONVENTION)
+        for name, value in attributes.items()
         if isinstance(value, str | np.number | np.bool_)
     }
 
@@ -127,7 +139,8 @@ def _own(datasets: Mapping[str, h5py.Dataset], schema: Schema, path: Path) -> di
             )
         if field.jagged:
             content, dataset = datasets[parts[0]], datasets[parts[1]]
-            address = h5py.h5o.get_info(dataset.id).addr
+            with damaged(path, f"dataset {dataset.name!r}"):
+                address = h5py.h5o.get_info(dataset.id).addr
             offsets = shared.setdefault(address, _Offsets(dataset, path))
             columns[field.name] = _jagged_column(field, content, offsets, path)
         else:
@@ -152,6 +165,8 @@ def _jagged_column(field: Field, content: h5py.Dataset, offsets: _Offsets, path:
             f"dataset {content.name!r} of {path} is no list of {field.dtype}, as its schema says"
         )
 
+    values_of = row_reader(content, path)
+
     def read(start: int, stop: int) -> Any:
         edges = offsets.read(start, stop)
         if edges[-1] > len(content):
@@ -159,8 +174,7 @@ def _jagged_column(field: Field, content: h5py.Dataset, offsets: _Offsets, path:
                 f"the offsets of field {field.name!r} in {path} go up to {edges[-1]}, and it has "
                 f"{len(content)} values; the file is damaged, so copy or make it again"
             )
-        with damaged(path, f"dataset {content.name!r}"):
-            values = content[edges[0] : edges[-1]]
+        values = values_of(edges[0], edges[-1])
         return jagged(values, edges - edges[0] if edges[0] else edges)
 
     def n_bytes(start: int, stop: int) -> int:
@@ -178,10 +192,10 @@ class _Offsets:
             raise OSError(f"the offsets {dataset.name!r} of {path} are no list of integers")
         self.dataset, self._path = dataset, path
         self.read = lru_cache(maxsize=1)(self._read)
+        self._rows = row_reader(dataset, path)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        with damaged(self._path, f"dataset {self.dataset.name!r}"):
-            edges = self.dataset[start : stop + 1].astype(np.int64, copy=False)
+        edges = self._rows(start, stop + 1).astype(np.int64, copy=False)
         if edges[0] < 0 or (edges[1:] < edges[:-1]).any():
             raise OSError(
                 f"the offsets {self.dataset.name!r} of {self._path} do not increase from 0; the "
@@ -190,7 +204,8 @@ class _Offsets:
         return edges
 
     def n_entries(self, start: int, stop: int) -> int:
-        return int(self.dataset[stop]) - int(self.dataset[start])
+        first, last = (int(self._rows(at, at + 1)[0]) for at in (start, stop))
+        return max(0, last - first)
 
 
 def _plain(
@@ -212,9 +227,12 @@ def _plain(
 
 
 def _structured(prefix: str, dataset: h5py.Dataset, path: Path) -> dict[str, Column]:
-    block = lru_cache(maxsize=1)(dataset_column(Field("all"), dataset, path).read)
+    check_written(dataset, path)
+    members = _numeric_members(dataset)
+    # without the texts beside the numbers, which may lie anywhere
+    block = lru_cache(maxsize=1)(row_reader(dataset, path, members))
     columns = {}
-    for member in _numeric_members(dataset):
+    for member in members:
         base, shape = _base(dataset.dtype[member])
         name = f"{prefix}_{member}" if prefix else member
         field = Field(name, base.name, shape=(*dataset.shape[1:], *shape))
@@ -237,12 +255,15 @@ def _base(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], tuple[int, ...]]:
 
 def _numeric_members(dataset: h5py.Dataset) -> list[str]:
     names = dataset.dtype.names or ()
-    return [name for name in names if _base(dataset.dtype[name])[0].kind in "biuf"]
+    bases = {name: _base(dataset.dtype[name])[0] for name in names if name and name.isprintable()}
+    return [name for name, base in bases.items() if base.kind in "biuf" and base.itemsize <= 8]
 
 
 def _members_left_out(datasets: Mapping[str, h5py.Dataset]) -> dict[str, str]:
     return {
-        f"{key}.{member}": f"type {type_name(dataset.dtype[member])}; physgen holds numbers"
+        f"{key}.{printable(member)}": (
+            f"type {type_name(dataset.dtype[member])}; physgen holds numbers"
+        )
         for key, dataset in datasets.items()
         for member in dataset.dtype.names or ()
         if member not in _numeric_members(dataset)

@@ -17,9 +17,10 @@ import h5py
 import numpy as np
 
 from physgen.events import Events
+from physgen.files.attributes import read_attributes
 from physgen.files.checks import damaged
 from physgen.files.dialects import Dialect
-from physgen.files.hdf5 import FORMAT_VERSION
+from physgen.files.hdf5 import FORMAT_VERSION, stored_schema
 from physgen.files.interrupts import uninterrupted
 from physgen.files.sink import Sink
 from physgen.files.source import jagged_parts
@@ -70,7 +71,9 @@ def join(paths: Sequence[Path], target: Path) -> None:
         If a part is damaged or the disk is full.
     """
     with damaged(paths[0], "the schema"), h5py.File(paths[0], "r") as part:
-        schema = Schema.from_dict(json.loads(part.attrs["physgen_schema"]))
+        schema = stored_schema(read_attributes(part, paths[0]), paths[0])
+    if schema is None:
+        raise OSError(f"{paths[0]} has no schema, so it is no part of events; make it again")
     with uninterrupted() as interrupts, _new_file(target, schema) as (file, sink):
         for path in paths:
             interrupts.deliver()

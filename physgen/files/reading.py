@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,18 @@ from typing import Any
 from physgen.events import Events, concatenate
 from physgen.files.checks import existing_file
 from physgen.files.formats import format_of
+from physgen.files.memory import check_memory, n_bytes
 from physgen.files.paths import event_files
 from physgen.files.selection import Selection, entry_range, read_block, select
 from physgen.files.source import Source
 from physgen.schema import SchemaError
 
-__all__ = ["iter_events", "joined_schema", "n_bytes", "open_file", "read_events"]
+__all__ = ["iter_events", "joined_schema", "open_file", "read_events"]
 
 StrPath = str | os.PathLike[str]
 # a batch exists up to five times at once: in the library's buffers, as read, as cut, with a mask
 # of temporaries, and as the batch before, which the caller still holds
 _COPIES = 5
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
 def open_file(path: StrPath, *, tree: str | None = None, binning: StrPath | None = None) -> Source:
@@ -49,6 +48,7 @@ def read_events(
     binning: StrPath | None = None,
     units: Mapping[str, str] | None = None,
     drop_nonfinite: bool = False,
+    max_memory: int | str | None = None,
 ) -> Events:
     """Read events from a ROOT, HDF5 or IDX file, or from several as one.
 
@@ -79,6 +79,9 @@ def read_events(
         Units of columns, where the file does not say them.
     drop_nonfinite : bool, default False
         Drop events with a NaN or an infinity (logged) instead of refusing the file.
+    max_memory : int or str, optional
+        What the columns may take, in bytes or with a unit (kB, MB, GB); by default 500 MB and
+        100 times the size of the file, which honest compression keeps.
 
     Returns
     -------
@@ -97,7 +100,8 @@ def read_events(
         other fields or conventions than the first.
     ValueError
         If the content is not of the format that the suffix says, the tree is missing or not
-        unique, there are no events, or a column is not finite.
+        unique, there are no events, a column is not finite, or the columns are larger than
+        ``max_memory``.
 
     Examples
     --------
@@ -117,6 +121,7 @@ def read_events(
         with open_file(file, tree=tree, binning=binning) as source:
             selection = select(source, **how)
             span = entry_range(selection.n_events, begin, end, source.where)
+            check_memory(source, selection.names, *span, max_memory)
             parts.append(read_block(source, selection, *span))
             empty = joined_schema(empty, parts[-1], source.where)
     return concatenate(_without_differing(parts, "sampling"))
@@ -262,17 +267,3 @@ def _largest_end(source: Source, names: Sequence[str], start: int, stop: int, bo
         else:
             high = middle - 1
     return low
-
-
-def n_bytes(size: int | str, name: str) -> int:
-    """Bytes of a size such as 100_000_000 or "100 MB"; ``name`` is the argument, for messages.
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmg]?)(?:i?b)?\s*", str(size), re.IGNORECASE)
-    if match is None or float(match[1]) == 0:
-        raise ValueError(f"{name}={size!r} is no size; write bytes or e.g. '100 MB'")
-    return int(float(match[1]) * _UNITS[match[2].lower()])

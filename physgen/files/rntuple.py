@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from physgen.files.checks import damaged
-from physgen.files.source import Column
+from physgen.files.checks import damaged, name_problem, printable
+from physgen.files.source import Column, checked_lists
 from physgen.files.ttree import Columns, unit_in
 from physgen.schema import Field
 
@@ -22,6 +22,9 @@ def columns(ntuple: Any, path: Path) -> tuple[Columns, Columns, dict[str, str]]:
     left_out: dict[str, str] = {}
     for name in ntuple.keys(recursive=False):
         for key, part in _parts(name, form.content(name)):
+            if problem := name_problem(key):
+                left_out[printable(key)] = problem
+                continue
             made = _column(key, part, ntuple, path)
             if isinstance(made, str):
                 left_out[key.replace(".", "_")] = made
@@ -55,7 +58,7 @@ def _column(key: str, form: Any, ntuple: Any, path: Path) -> Column | str:
         return f"type {form.type}; physgen holds numbers and lists of numbers"
     collection, _, member = key.rpartition(".")
     name = f"{collection}_{member}" if collection else key
-    description = str(ntuple[key].description)
+    description = printable(str(ntuple[key].description), 1000)
     field = Field(
         name,
         content.primitive,
@@ -69,11 +72,11 @@ def _column(key: str, form: Any, ntuple: Any, path: Path) -> Column | str:
     def read(start: int, stop: int) -> Any:
         with damaged(path, f"field {key!r}"):
             array = ntuple[key].array(entry_start=start, entry_stop=stop)
-            return array if is_jagged else array.to_numpy()
+            return checked_lists(array) if is_jagged else array.to_numpy()
 
     width = np.dtype(field.dtype).itemsize
     if is_jagged:
-        sizes = _ClusterSizes(ntuple, content.form_key, width)
+        sizes = _ClusterSizes(ntuple, content.form_key, width, path)
         return Column(field, ntuple.num_entries, read, sizes)
     per_event = width * int(np.prod(shape))
     return Column(field, ntuple.num_entries, read, lambda a, b: (b - a) * per_event)
@@ -82,11 +85,16 @@ def _column(key: str, form: Any, ntuple: Any, path: Path) -> Column | str:
 class _ClusterSizes:
     """Bytes of a range of a jagged field, from the number of elements in each cluster."""
 
-    def __init__(self, ntuple: Any, form_key: str, width: int) -> None:
+    def __init__(self, ntuple: Any, form_key: str, width: int, path: Path) -> None:
+        self._path = path
         self._ntuple, self._column, self._width = ntuple, int(form_key.split("-")[1]), width
         self._edges: np.ndarray | None = None
 
     def __call__(self, start: int, stop: int) -> int:
+        with damaged(self._path, "the clusters"):
+            return self._n_bytes(start, stop)
+
+    def _n_bytes(self, start: int, stop: int) -> int:
         if self._edges is None:
             summaries = self._ntuple.cluster_summaries
             edges = [s.num_first_entry for s in summaries]

@@ -18,7 +18,7 @@ import uproot
 
 from physgen.files import rntuple as rntuples
 from physgen.files import ttree
-from physgen.files.checks import check_magic, damaged
+from physgen.files.checks import check_magic, damaged, printable
 from physgen.files.guesses import grouped_by_name, with_weight
 from physgen.files.rootwrite import write
 from physgen.files.source import Source, as_stored
@@ -50,6 +50,7 @@ def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source
         with damaged(path, "the header"):
             file = resources.enter_context(_opened(path))
             found = _trees(file)
+            found = {n: kind for n, kind in found.items() if n.isprintable()}
         name = _choose(found, tree, path)
         stored = _stored_schema(file, name, path)
         with damaged(path, f"tree {name!r}"):
@@ -67,7 +68,7 @@ def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source
             layout="ttree" if kind is ttree else "rntuple",
             columns=columns,
             hidden=hidden,
-            left_out=left_out,
+            left_out={printable(n): printable(why, 200) for n, why in left_out.items()},
             conventions=dict(stored.conventions) if stored else {},
             trees=sizes,
             tree=name,
@@ -129,13 +130,14 @@ def _choose(found: dict[str, str], tree: str | None, path: Path) -> str:
 
 def _stored_schema(file: Any, tree: str, path: Path) -> Schema | None:
     key = f"{tree}_physgen"
-    if file.classnames(recursive=True, cycle=False).get(key) != "TObjString":
-        return None
     with damaged(path, "the schema"):
+        if file.classnames(recursive=True, cycle=False).get(key) != "TObjString":
+            return None
         stored = json.loads(str(file[key]))
-    if stored["format"] > FORMAT_VERSION:
+        version = int(stored["format"])
+    if version > FORMAT_VERSION:
         raise ValueError(
-            f"{path} was written in physgen's ROOT format {stored['format']}, and this physgen "
+            f"{path} was written in physgen's ROOT format {version}, and this physgen "
             f"reads up to {FORMAT_VERSION}; update physgen to read it"
         )
     with damaged(path, "the schema"):

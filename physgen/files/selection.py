@@ -129,16 +129,37 @@ def entry_range(n_events: int, start: int | None, stop: int | None, where: str) 
 def read_block(source: Source, selection: Selection, start: int, stop: int) -> Events:
     """Read one range of entries, cut it and check that its numbers are finite."""
     columns = {name: source[name].read(start, stop) for name in selection.names}
-    rows = np.arange(start, stop)
     mask = _mask(source, selection, columns)
     columns = {name: columns[name] for name in selection.schema.names}
     if mask is not None:
-        rows = rows[mask]
         columns = {name: column[mask] for name, column in columns.items()}
+    n_events = stop - start if mask is None else int(np.count_nonzero(mask))
+    rows = _Rows(start, n_events, mask)
     keep = _finite(source, columns, rows, drop=selection.drop_nonfinite)
     if keep is not None:
         columns = {name: column[keep] for name, column in columns.items()}
-    return Events(ungrouped(selection.schema, columns, source.guessed), columns)
+    return _events(source, selection, columns)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Entries of the file that events come from; worked out for those only that are named."""
+
+    start: int
+    n_events: int
+    mask: np.ndarray | None
+
+    def of(self, events: np.ndarray) -> np.ndarray:
+        return self.start + (events if self.mask is None else np.flatnonzero(self.mask)[events])
+
+
+def _events(source: Source, selection: Selection, columns: Mapping[str, Any]) -> Events:
+    try:
+        return Events(ungrouped(selection.schema, columns, source.guessed), columns)
+    except SchemaError as error:
+        raise SchemaError(
+            f"the columns of {source.where} contradict each other: {error}"
+        ) from error
 
 
 def _mask(source: Source, selection: Selection, columns: Mapping[str, Any]) -> np.ndarray | None:
@@ -147,7 +168,7 @@ def _mask(source: Source, selection: Selection, columns: Mapping[str, Any]) -> n
     if isinstance(selection.cut, Cut):
         return selection.cut(columns)
     columns = {name: columns[name] for name in selection.schema.names}
-    events = Events(ungrouped(selection.schema, columns, source.guessed), columns)
+    events = _events(source, selection, columns)
     mask = np.asarray(selection.cut(events))
     if mask.dtype != bool or mask.shape != (len(events),):
         raise ValueError(
@@ -158,7 +179,7 @@ def _mask(source: Source, selection: Selection, columns: Mapping[str, Any]) -> n
 
 
 def _finite(
-    source: Source, columns: Mapping[str, Any], rows: np.ndarray, *, drop: bool
+    source: Source, columns: Mapping[str, Any], rows: _Rows, *, drop: bool
 ) -> np.ndarray | None:
     """Return the mask of the events to keep, or None for all."""
     bad = {name: nonfinite_events(column) for name, column in columns.items()}
@@ -168,19 +189,19 @@ def _finite(
     counts = ", ".join(f"{name} in {len(events)}" for name, events in bad.items())
     if not drop:
         name, events = next(iter(bad.items()))
-        first = ", ".join(str(row) for row in rows[events[:5]])
+        first = ", ".join(str(row) for row in rows.of(events[:5]))
         raise ValueError(
-            f"{source.where} has NaN or infinite values: {counts} of {len(rows)} events (first "
-            f"entries of {name}: {first}); leave the column out with fields=, or drop these "
-            "events with drop_nonfinite=True"
+            f"{source.where} has NaN or infinite values: {counts} of {rows.n_events} events "
+            f"(first entries of {name}: {first}); leave the column out with fields=, or drop "
+            "these events with drop_nonfinite=True"
         )
-    keep = np.ones(len(rows), dtype=bool)
+    keep = np.ones(rows.n_events, dtype=bool)
     for events in bad.values():
         keep[events] = False
     logger.warning(
         "dropped %d of %d events of %s with NaN or infinite values: %s",
         np.count_nonzero(~keep),
-        len(rows),
+        rows.n_events,
         source.where,
         counts,
     )

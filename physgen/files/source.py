@@ -18,7 +18,7 @@ import numpy as np
 
 from physgen.schema import Field, Schema
 
-__all__ = ["Column", "Source", "as_stored", "jagged", "jagged_parts"]
+__all__ = ["Column", "Source", "as_stored", "checked_lists", "jagged", "jagged_parts"]
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,20 @@ def jagged(content: np.ndarray, offsets: np.ndarray) -> Any:
         ak.index.Index64(offsets), ak.contents.NumpyArray(np.ascontiguousarray(content))
     )
     return ak.Array(layout)
+
+
+def checked_lists(column: Any) -> Any:
+    """The lists as they are, if each ends where it begins or later, and within the content.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    content, offsets = jagged_parts(column)
+    if offsets[0] < 0 or (offsets[1:] < offsets[:-1]).any() or offsets[-1] > len(content):
+        raise ValueError("its lists end before they begin")
+    return column
 
 
 def jagged_parts(column: Any) -> tuple[np.ndarray, np.ndarray]:

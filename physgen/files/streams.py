@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from physgen.events import Events
+from physgen.files.memory import n_bytes
 from physgen.files.paths import event_files
-from physgen.files.reading import joined_schema, n_bytes, open_file
+from physgen.files.reading import joined_schema, open_file
 from physgen.files.selection import read_block, select
 
 __all__ = ["Block", "EventStream", "stream"]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import uproot
 
-from physgen.files.checks import damaged
-from physgen.files.source import Column
+from physgen.files.checks import damaged, name_problem, printable
+from physgen.files.source import Column, checked_lists
 from physgen.schema import Field
 
 __all__ = ["collection_of", "columns", "unit_in"]
@@ -29,6 +29,9 @@ def columns(tree: Any, path: Path) -> tuple[Columns, Columns, dict[str, str]]:
     left_out: dict[str, str] = {}
     counters: dict[str, None] = {}
     for name, branch in _named_branches(tree, left_out):
+        if problem := name_problem(name):
+            left_out[printable(name)] = problem
+            continue
         made = _column(name, branch, tree.num_entries, path)
         if isinstance(made, str):
             left_out[name] = made
@@ -80,13 +83,14 @@ def _column(name: str, branch: Any, n_events: int, path: Path) -> Column | str:
         collection=collection_of(counter.name) if counter is not None else "",
         description=_description(branch),
     )
-    sizes = _JaggedSizes(branch) if is_jagged else None
+    sizes = _JaggedSizes(branch, path) if is_jagged else None
     width = dtype.itemsize * int(np.prod(shape))
 
     def read(start: int, stop: int) -> Any:
         with damaged(path, f"branch {name!r}"):
-            library = "ak" if is_jagged else "np"
-            return branch.array(entry_start=start, entry_stop=stop, library=library)
+            if is_jagged:
+                return checked_lists(branch.array(entry_start=start, entry_stop=stop))
+            return branch.array(entry_start=start, entry_stop=stop, library="np")
 
     return Column(
         field, n_events, read, sizes if sizes is not None else lambda a, b: (b - a) * width
@@ -103,11 +107,16 @@ def _dtype_and_shape(content: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
 class _JaggedSizes:
     """Bytes of a range of a jagged branch, from the sizes of its baskets."""
 
-    def __init__(self, branch: Any) -> None:
+    def __init__(self, branch: Any, path: Path) -> None:
+        self._path = path
         self._branch = branch
         self._edges: np.ndarray | None = None
 
     def __call__(self, start: int, stop: int) -> int:
+        with damaged(self._path, "the baskets"):
+            return self._n_bytes(start, stop)
+
+    def _n_bytes(self, start: int, stop: int) -> int:
         if self._edges is None:
             self._edges, self._bytes = _basket_bytes(self._branch)
         low, high = np.interp([start, stop], self._edges, self._bytes)
@@ -148,5 +157,5 @@ def unit_in(title: str) -> str:
 
 
 def _description(branch: Any) -> str:
-    title = str(branch.title).strip()
+    title = printable(str(branch.title).strip(), 1000)
     return "" if title == branch.name or _LEAF_TITLE.fullmatch(title) else title
