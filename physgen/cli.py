@@ -2,7 +2,8 @@
 
 Options of models, training and simulators are the fields of their dataclasses. Results go to
 stdout, progress and messages to stderr. Exit code 0: done; 1: it could not be done (the message
-says why); 2: the command line is wrong; with ``compare``, 1 and 3 for FAIL and INCONCLUSIVE.
+says why); 2: the command line is wrong; 130 and 143: stopped by Ctrl-C or SIGTERM; with
+``compare``, 1 and 3 for FAIL and INCONCLUSIVE.
 """
 
 import hashlib
@@ -44,7 +45,9 @@ from physgen.shell_options import (
 )
 from physgen.shell_refine import refine
 from physgen.shell_settings import SHELL_SETTINGS, library_settings
+from physgen.shell_train import checkpoint_folder, is_trained
 from physgen.simulators import SIMULATORS
+from physgen.training import Checkpoint
 
 __all__ = ["app", "main"]
 
@@ -75,6 +78,7 @@ def train(
     binning: Path | None = None,
     drop_nonfinite: bool = False,
     seed: Seed = 0,
+    checkpoint_every: str = "5m",
     training: Annotated[
         pg.TrainingConfig, Parameter(name="*", group=TRAINING)
     ] = pg.TrainingConfig(),
@@ -84,6 +88,10 @@ def train(
 
     Example: `physgen train data/zmumu.root --model diffusion --fields mu1_pt,met,njet
     --conditions njet --budget 60s --seed 1 -o run`
+
+    A training that was killed or stopped goes on when the same line is repeated: it is kept in
+    the folder `run.training` beside the output, which is removed in the end. Where the output is
+    there already, of the same events, settings and seed, nothing is done.
 
     Parameters
     ----------
@@ -107,6 +115,8 @@ def train(
         Leave out events with NaN or infinite values.
     seed
         Seed of weights, batches and noise.
+    checkpoint_every
+        Time (90s, 5m, 1h) or number of steps between two checkpoints.
     """
     settings = library_settings(model, families[model])
     storage.check_target(output)
@@ -120,12 +130,21 @@ def train(
         binning=binning,
         drop_nonfinite=drop_nonfinite,
     )
+    if is_trained(output, events, settings, given, training, seed):
+        print(
+            f"{output}: trained already on these events with these settings and this seed; delete "
+            "it to train again"
+        )
+        return
+    folder = checkpoint_folder(output)
     with _progress(f"training {model} on {len(events):,} events") as report:
         surrogate = pg.Surrogate.fit(
-            events, settings, conditions=given, training=training, rng=seed, progress=report
-        )
+            events, settings, conditions=given, training=training, rng=seed, progress=report,
+            checkpoint=folder, checkpoint_every=checkpoint_every,
+        )  # fmt: skip
     surrogate.info["file"] = {"name": data.name, "sha256": _sha256(data)}
     surrogate.save(output)
+    Checkpoint(folder).discard()
     history = surrogate.history
     player, losses = next(iter(history.losses.items()))
     print(
@@ -394,6 +413,7 @@ simulate.command(ising)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Messages()])
+    logging.getLogger("physgen.training").setLevel(logging.INFO)
     try:
         result = app(arguments, exit_on_error=False, result_action="return_value")
     except cyclopts.CycloptsError:
@@ -411,7 +431,8 @@ class _Messages(logging.Handler):
     """Warnings in the style of the errors, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _tell("[bold yellow]warning:[/]", self.format(record))
+        is_warning = record.levelno >= logging.WARNING
+        _tell("[bold yellow]warning:[/]" if is_warning else "note:", self.format(record))
 
 
 def _tell(title: str, text: str) -> None:

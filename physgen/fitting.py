@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from physgen import storage
 from physgen.events import Events
 from physgen.models import RBM
 from physgen.models.base import ModelSettings, TensorSpec
-from physgen.random import seeded_layers
+from physgen.preprocessing import Preprocessor
+from physgen.random import PhiloxRandom, seeded_layers
 from physgen.schema import SchemaError
-from physgen.training import TrainingConfig
+from physgen.training import Checkpoint, TrainingConfig
 from physgen.transforms import OneHot, Transform
 
-__all__ = ["build", "one_hot_columns", "training_events", "with_budget"]
+__all__ = [
+    "Ready",
+    "build",
+    "kept",
+    "one_hot_columns",
+    "origin",
+    "prepare",
+    "training_events",
+    "with_budget",
+]
 
 # an array of integers of more values than these is a picture, not one of categories
 _MAX_CATEGORIES = 12
@@ -93,3 +110,63 @@ def build(
         )
     with seeded_layers(seed):
         return model.build(spec), model
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a training begins with."""
+
+    preprocessor: Preprocessor
+    module: nn.Module
+    settings: ModelSettings | None
+    x: Tensor
+    condition: Tensor
+    weight: Tensor | None
+
+
+def prepare(
+    events: Events,
+    model: ModelSettings | nn.Module,
+    transforms: Mapping[str, Transform],
+    seed: int,
+) -> Ready:
+    """Features of the events and a model for them."""
+    preprocessor = Preprocessor.fit(events, one_hot_columns(events, model) | dict(transforms))
+    noise = PhiloxRandom(seed, torch.arange(len(events)), stream=1)
+    x, condition = preprocessor.forward(events, rng=noise)
+    module, settings = build(model, preprocessor.spec, seed)
+    weight = None
+    if events.schema.weight is not None:
+        weight = torch.from_numpy(events.weights)
+    return Ready(preprocessor, module, settings, x, condition, weight)
+
+
+def origin(events: Events, config: TrainingConfig, seed: int) -> dict[str, Any]:
+    """Where a surrogate comes from: data, seed, settings of the training, versions."""
+    return {
+        "n_events": len(events),
+        "events_sha256": events.sha256(),
+        "seed": seed,
+        "training": dataclasses.asdict(config),
+        "versions": storage.versions(),
+    }
+
+
+def kept(
+    folder: str | os.PathLike[str] | None,
+    every: str | int,
+    ready: Ready,
+    info: Mapping[str, Any],
+) -> Checkpoint | None:
+    """The checkpoint of a fit, which knows of what training it is; None without a folder."""
+    if folder is None:
+        return None
+    shape = {name: list(t.shape) for name, t in ready.module.state_dict().items()}
+    about = {
+        "n_events": info["n_events"],
+        "seed": info["seed"],
+        "model": storage.model_to_dict(ready.settings, ready.module),
+        "network_sha256": hashlib.sha256(json.dumps(shape).encode()).hexdigest(),
+        "versions": info["versions"],
+    }
+    return Checkpoint(folder, every, about=about)

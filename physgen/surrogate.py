@@ -116,6 +116,8 @@ class Surrogate:
         training: TrainingConfig | None = None,
         rng: Rng,
         progress: Callable[[Progress], None] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: str | int = "5m",
     ) -> Surrogate:
         """Train a surrogate on events.
 
@@ -140,6 +142,12 @@ class Surrogate:
             Seed of the initial weights, the batches and the noise.
         progress : callable, optional
             Called with a :class:`~physgen.training.Progress` a few times a second.
+        checkpoint : str or path, optional
+            Folder in which the training is kept. Killed at any moment, the same call goes on where
+            it was last kept and, on the CPU and for steps or epochs, gives the same weights to the
+            bit. The folder holds the result afterwards: delete it when the surrogate is saved.
+        checkpoint_every : str or int, default "5m"
+            Time, or number of steps, from one to the next.
 
         Returns
         -------
@@ -148,7 +156,10 @@ class Surrogate:
         Raises
         ------
         SchemaError, ValueError
-            If the events or the fields do not serve; the message says why and what to do.
+            If the events or the fields do not serve, or the checkpoint is of another training; the
+            message says why and what to do.
+        BlockingIOError
+            If another process trains with this checkpoint.
         TrainingError
             If the training diverges again and again; ``error.surrogate`` is then the surrogate of
             the last good state.
@@ -157,33 +168,22 @@ class Surrogate:
         require_events("what a surrogate learns from", events)
         events = fitting.training_events(events, fields, conditions)
         seed = as_seed(rng)
-        chosen = fitting.one_hot_columns(events, model) | dict(transforms or {})
-        preprocessor = Preprocessor.fit(events, chosen)
-        noise = PhiloxRandom(seed, torch.arange(len(events)), stream=1)
-        x, condition = preprocessor.forward(events, rng=noise)
-        module, settings = fitting.build(model, preprocessor.spec, seed)
-        weight = None
-        if events.schema.weight is not None:
-            weight = torch.from_numpy(events.weights)
-        info = {
-            "n_events": len(events),
-            "events_sha256": events.sha256(),
-            "seed": seed,
-            "training": dataclasses.asdict(config),
-            "versions": storage.versions(),
-        }
+        ready = fitting.prepare(events, model, transforms or {}, seed)
+        info = fitting.origin(events, config, seed)
 
         def surrogate(history: History) -> Surrogate:
             ranges = {n: range_of(events[n]) for n in events.schema.with_role("condition")}
             return cls(
-                preprocessor=preprocessor, model=module, settings=settings, ranges=ranges,
-                mean_weight=float(events.weights.mean()), history=history, info=info,
+                preprocessor=ready.preprocessor, model=ready.module, settings=ready.settings,
+                ranges=ranges, mean_weight=float(events.weights.mean()), history=history,
+                info=info,
             )  # fmt: skip
 
         try:
             history = train(
-                module, x, condition, weight=weight, config=config,
+                ready.module, ready.x, ready.condition, weight=ready.weight, config=config,
                 rng=as_generator(seed), progress=progress,
+                checkpoint=fitting.kept(checkpoint, checkpoint_every, ready, info),
             )  # fmt: skip
         except TrainingError as error:
             if error.history is not None:
