@@ -2,17 +2,18 @@
 
 python benchmarks/kills.py [--kills 200] [--families vae,gan,...] [--seed 1]
 
-Each family trains through the shell and is killed (SIGKILL) again and again, at any moment from
-the start of Python on: in steps, in looks, while checkpoints are written, while the surrogate is
-saved. Then the same line is left alone, and weights.safetensors compared with those of a training
-that nobody touched.
+Each family trains with `physgen train`, in processes that are forked from this one to save the
+import, and is killed (SIGKILL) again and again at any moment: while events are read, in steps, in
+looks, while checkpoints are written, while the surrogate is saved. Then the same line is left
+alone, and weights.safetensors compared with those of a training that nobody touched.
 """
 
 import argparse
 import json
+import math
+import os
 import shutil
-import subprocess
-import sys
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 from machine import write_result
 
 import physgen as pg
+from physgen.cli import main as shell
 
 RESULT = Path(__file__).parent / "results" / "kills.json"
 TINY = {
@@ -44,7 +46,31 @@ def command(family, data, output, seed):
         f"train {data} --model {family} {TINY[family]} --steps {STEPS} --batch-size 32 "
         f"--checkpoint-every 3 --seed {seed} -o {output}"
     )
-    return [sys.executable, "-m", "physgen", *line.split()]
+    return line.split()
+
+
+def begun(line):
+    """Number of a process that runs the line."""
+    child = os.fork()
+    if child == 0:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 1)
+        os.dup2(nothing, 2)
+        os._exit(shell(line))
+    return child
+
+
+def ended(child, wait=math.inf):
+    """Whether the process has ended within so many seconds; SystemExit if it failed."""
+    limit = time.monotonic() + wait
+    while time.monotonic() < limit:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            if status:
+                raise SystemExit(f"a training failed with status {status}")
+            return True
+        time.sleep(0.001)
+    return False
 
 
 def place(folder):
@@ -63,35 +89,32 @@ def place(folder):
 
 def killed(line, folder, wait):
     """Kill the line after so many seconds; where it was, or None if it ended before."""
-    child = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        child.wait(wait)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-        return place(folder)
-    if child.returncode:
-        raise SystemExit(f"{' '.join(line)} failed")
-    return None
+    child = begun(line)
+    if ended(child, wait):
+        return None
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return place(folder)
 
 
 def campaign(family, n_kills, folder, seed, rng):
     data, counts, wrong, n_trainings, done = folder / "spins.h5", {}, 0, 0, 0
     line = command(family, data, folder / "whole", seed)
-    startup = seconds_to_train(line, folder / "whole")
+    start = time.monotonic()
+    ended(begun(line))
+    taken = time.monotonic() - start
     whole = (folder / "whole" / "weights.safetensors").read_bytes()
     while done < n_kills:
         with tempfile.TemporaryDirectory() as name:
             here = Path(name)
             line = command(family, data, here / "run", seed)
             for _ in range(min(20, n_kills - done)):
-                # most of them while it trains, some before
-                where = killed(line, here, startup * rng.uniform(0.9, 1.25))
+                where = killed(line, here, taken * rng.uniform(0, 0.5))
                 if where is None:
                     break
                 counts[where] = counts.get(where, 0) + 1
                 done += 1
-            subprocess.run(line, check=True, capture_output=True)
+            ended(begun(line))
             n_trainings += 1
             wrong += (here / "run" / "weights.safetensors").read_bytes() != whole
             wrong += (here / "run.training").exists()
@@ -100,19 +123,6 @@ def campaign(family, n_kills, folder, seed, rng):
         "kills": done, "trainings": n_trainings, "wrong": wrong,
         **{f"killed {where}": n for where, n in sorted(counts.items())},
     }  # fmt: skip
-
-
-def seconds_to_train(line, output):
-    """Run the line; seconds from the start of its process to its first checkpoint."""
-    start, taken = time.monotonic(), None
-    child = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while child.poll() is None:
-        if taken is None and list(output.parent.glob(f"{output.name}.training/checkpoint-*")):
-            taken = time.monotonic() - start
-        time.sleep(0.01)
-    if child.returncode or taken is None:
-        raise SystemExit(f"{' '.join(line)} failed")
-    return taken
 
 
 def main():

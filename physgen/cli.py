@@ -130,13 +130,14 @@ def train(
         binning=binning,
         drop_nonfinite=drop_nonfinite,
     )
+    folder = checkpoint_folder(output)
     if is_trained(output, events, settings, given, training, seed):
         print(
             f"{output}: trained already on these events with these settings and this seed; delete "
             "it to train again"
         )
+        Checkpoint(folder).discard()  # what a kill right after the end has left
         return
-    folder = checkpoint_folder(output)
     with _progress(f"training {model} on {len(events):,} events") as report:
         surrogate = pg.Surrogate.fit(
             events, settings, conditions=given, training=training, rng=seed, progress=report,

@@ -11,7 +11,7 @@ from physgen import fitting, storage
 from physgen.events import Events
 from physgen.models.base import ModelSettings
 from physgen.random import as_seed
-from physgen.training import TrainingConfig
+from physgen.training import Checkpoint, TrainingConfig
 
 __all__ = ["checkpoint_folder", "is_trained"]
 
@@ -31,7 +31,7 @@ def is_trained(
     seed: int,
 ) -> bool:
     """Whether the output is the result of this very training, and no other is under way."""
-    if not output.exists() or checkpoint_folder(output).exists():
+    if not output.exists() or Checkpoint(checkpoint_folder(output)).exists():
         return False
     try:
         stored, _ = storage.read_folder(output)

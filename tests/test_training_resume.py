@@ -26,7 +26,7 @@ from physgen.training import Checkpoint, TrainingConfig, TrainingError, train
 from physgen.training import loop as loop_module
 from physgen.training.checkpoint import STATE, TENSORS
 
-SHORT = TrainingConfig(steps=116, batch_size=16)
+SHORT = TrainingConfig(steps=36, batch_size=16)
 
 
 class Killed(BaseException):
@@ -133,19 +133,20 @@ def fit(events, model, **how):
     ids=lambda value: getattr(value, "__name__", None) or type(value).__name__,
 )
 @pytest.mark.parametrize(
-    "deaths", [(106,), pytest.param((1, 58, 40, 25), marks=pytest.mark.slow)], ids=len
+    "deaths", [(33,), pytest.param((1, 18, 12, 9), marks=pytest.mark.slow)], ids=len
 )
 def test_every_family_goes_on_to_the_same_bits(
     events, model, deaths, tmp_path, kill_after, monkeypatch
 ):
     # slow, and due by the clock; that it leaves no trace is tested elsewhere
     monkeypatch.setattr(rbm.RBMModel, "diagnose", lambda *_, **__: ({}, []))
+    monkeypatch.setattr(loop_module, "_LOG_STEPS", 20)
     whole = fit(events(), model)
     # what came after the last checkpoint is lost: before the first log, at it, beyond
     for n_steps in deaths:
         kill_after(n_steps)
         with pytest.raises(Killed):
-            fit(events(), model, checkpoint=tmp_path / "kept", checkpoint_every=15)
+            fit(events(), model, checkpoint=tmp_path / "kept", checkpoint_every=5)
     kill_after(10**9)
     resumed = fit(events(), model, checkpoint=tmp_path / "kept", checkpoint_every=1000)
     assert same(resumed, whole)
@@ -353,6 +354,23 @@ def test_a_folder_with_something_else_is_not_touched(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         weights(Fragile(), tmp_path / "no" / "kept")
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_kill_while_an_old_one_is_removed_leaves_no_damage(tmp_path, kill_after, monkeypatch):
+    def dying(path, **_):
+        (path / STATE).unlink()
+        raise Killed
+
+    folder = begun(tmp_path / "kept", kill_after)
+    with monkeypatch.context() as patch:
+        patch.setattr("physgen.training.checkpoint.shutil.rmtree", dying)
+        with pytest.raises(Killed):
+            Checkpoint(folder).discard()
+    assert len(checkpoints(folder)) == 2
+    assert Checkpoint(folder).exists()
+    weights(Fragile(), folder)
+    Checkpoint(folder).discard()
+    assert not folder.exists()
 
 
 def test_two_processes_do_not_share_a_training(tmp_path):

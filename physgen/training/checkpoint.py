@@ -95,8 +95,7 @@ class Checkpoint:
                 "of a training; name a folder that is empty or not there"
             )
         with locked(self.folder):
-            for path in self.folder.glob(f".{_PREFIX}*"):
-                shutil.rmtree(path, ignore_errors=True)
+            self._tidy()
             self._last = time.monotonic()
             self.about |= json.loads(json.dumps({**about, **self.about}))
             yield
@@ -114,6 +113,7 @@ class Checkpoint:
         started = time.monotonic()
         try:
             self._write(state, step, finished)
+            self.saved_step = step
             self._forget(keep=2)
         except (OSError, TypeError, SafetensorError) as error:
             kept = "none yet" if self.saved_step is None else f"that of step {self.saved_step:,}"
@@ -125,7 +125,6 @@ class Checkpoint:
         finally:
             self._last, self._n_since = time.monotonic(), 0
             self.cost = self._last - started
-        self.saved_step = step
         return True
 
     def read(self) -> tuple[dict[str, Any], bool] | None:
@@ -140,7 +139,7 @@ class Checkpoint:
         for path in self._written()[::-1]:
             try:
                 document, tensors = _read(path)
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
+            except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
                 damage = damage or f"{path} is damaged ({error})"
                 continue
             self._refuse_another(document["about"])
@@ -152,9 +151,14 @@ class Checkpoint:
             raise ValueError(f"{damage}, and there is no other; {self._remedy()}")
         return None
 
+    def exists(self) -> bool:
+        """Whether there is a checkpoint."""
+        return bool(self._written())
+
     def clear(self) -> None:
         """Remove the checkpoints and, if nothing else is in it, the folder."""
         self._forget(keep=0)
+        self._tidy()
         for path in (self.folder / LOCK, self.folder):
             with contextlib.suppress(OSError):
                 path.rmdir() if path.is_dir() else path.unlink()
@@ -207,10 +211,15 @@ class Checkpoint:
     def _written(self) -> list[Path]:
         return sorted(p for p in self.folder.glob(f"{_PREFIX}*") if p.name[-6:].isdecimal())
 
+    def _tidy(self) -> None:
+        for path in self.folder.glob(f".{_PREFIX}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
     def _forget(self, *, keep: int) -> None:
         paths = self._written()
         for path in paths[: len(paths) - keep]:
-            shutil.rmtree(path)
+            # renamed first: one that is half removed must not look like a damaged one
+            shutil.rmtree(path.rename(path.with_name(f".{path.name}")))
 
 
 def _interval(every: str | int) -> tuple[float | None, int | None]:

@@ -73,7 +73,8 @@ def train(
     With a checkpoint, a training that was killed goes on where it was last kept, and ends with the
     weights of an undisturbed one, bit for bit on a CPU (a budget in seconds goes on with what is
     left of it). Ctrl-C and SIGTERM write one more and then raise KeyboardInterrupt or SystemExit.
-    What a model holds besides parameters and buffers is not kept.
+    Of a model its ``state_dict`` is kept: parameters, buffers, and a tensor that its
+    ``get_extra_state`` may return.
 
     Parameters
     ----------
