@@ -33,7 +33,7 @@ TINY = {
     "ebm": "--ebm.objective contrastive:n_steps=2,n_chains=64",
     "masked": "",
 }
-STEPS = 400
+STEPS = 150
 
 
 def sample():
@@ -44,7 +44,7 @@ def sample():
 def command(family, data, output, seed):
     line = (
         f"train {data} --model {family} {TINY[family]} --steps {STEPS} --batch-size 32 "
-        f"--checkpoint-every 3 --seed {seed} -o {output}"
+        f"--checkpoint-every 2 --seed {seed} -o {output}"
     )
     return line.split()
 
@@ -109,7 +109,7 @@ def campaign(family, n_kills, folder, seed, rng):
             here = Path(name)
             line = command(family, data, here / "run", seed)
             for _ in range(min(20, n_kills - done)):
-                where = killed(line, here, taken * rng.uniform(0, 0.5))
+                where = killed(line, here, taken * rng.uniform(0, 0.6))
                 if where is None:
                     break
                 counts[where] = counts.get(where, 0) + 1
