@@ -432,8 +432,8 @@ class _Messages(logging.Handler):
     """Warnings in the style of the errors, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        is_warning = record.levelno >= logging.WARNING
-        _tell("[bold yellow]warning:[/]" if is_warning else "note:", self.format(record))
+        is_note = record.levelno == logging.INFO
+        _tell("note:" if is_note else "[bold yellow]warning:[/]", self.format(record))
 
 
 def _tell(title: str, text: str) -> None:

@@ -452,9 +452,9 @@ def test_a_training_survives_a_checkpoint_that_cannot_be_written(
 
     monkeypatch.setattr(loop_module.Loop, "_one_step", meddling)
     value, _ = weights(Fragile(), folder)
-    told = [m for m in caplog.messages if "no checkpoint at step" in m]
+    told = [m for m in caplog.messages if "no checkpoint of step" in m]
     assert len(told) == 2
-    assert told[0].endswith("the last one is that of step 20, and training goes on")
+    assert told[0].endswith("; the last is that of step 20")
     assert value == weights(Fragile())[0]
 
 

@@ -98,7 +98,11 @@ class Checkpoint:
             self._tidy()
             self._last = time.monotonic()
             self.about |= json.loads(json.dumps({**about, **self.about}))
-            yield
+            try:
+                yield
+            finally:
+                if not self.exists():
+                    self.clear()
 
     def due(self) -> bool:
         """Whether to write one now; called once per step."""
@@ -116,11 +120,10 @@ class Checkpoint:
             self.saved_step = step
             self._forget(keep=2)
         except (OSError, TypeError, SafetensorError) as error:
-            kept = "none yet" if self.saved_step is None else f"that of step {self.saved_step:,}"
-            logger.warning(
-                "no checkpoint at step %s (%s); the last one is %s, and training goes on",
-                f"{step:,}", error, kept,
-            )  # fmt: skip
+            kept = "there is none so far"
+            if self.saved_step is not None:
+                kept = f"the last is that of step {self.saved_step:,}"
+            logger.warning("no checkpoint of step %s (%s); %s", f"{step:,}", error, kept)
             return False
         finally:
             self._last, self._n_since = time.monotonic(), 0
