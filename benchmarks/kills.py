@@ -113,6 +113,8 @@ def campaign(family, n_kills, folder, seed, rng):
                 if where is None:
                     longest *= 0.8
                     break
+                if where == "before training":
+                    longest *= 1.2
                 counts[where] = counts.get(where, 0) + 1
                 done += 1
             ended(begun(line))

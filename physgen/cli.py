@@ -120,6 +120,7 @@ def train(
     """
     settings = library_settings(model, families[model])
     storage.check_target(output)
+    checkpoint = Checkpoint(checkpoint_folder(output), checkpoint_every)
     given = split_names(conditions)
     wanted = split_names(fields)
     events = pg.read_events(
@@ -130,22 +131,21 @@ def train(
         binning=binning,
         drop_nonfinite=drop_nonfinite,
     )
-    folder = checkpoint_folder(output)
-    if is_trained(output, events, settings, given, training, seed):
+    if not checkpoint.exists() and is_trained(output, events, settings, given, training, seed):
         print(
             f"{output}: trained already on these events with these settings and this seed; delete "
             "it to train again"
         )
-        Checkpoint(folder).discard()  # what a kill right after the end has left
+        checkpoint.discard()  # what a kill right after the end has left
         return
     with _progress(f"training {model} on {len(events):,} events") as report:
         surrogate = pg.Surrogate.fit(
             events, settings, conditions=given, training=training, rng=seed, progress=report,
-            checkpoint=folder, checkpoint_every=checkpoint_every,
+            checkpoint=checkpoint.folder, checkpoint_every=checkpoint_every,
         )  # fmt: skip
     surrogate.info["file"] = {"name": data.name, "sha256": _sha256(data)}
     surrogate.save(output)
-    Checkpoint(folder).discard()
+    checkpoint.discard()
     history = surrogate.history
     player, losses = next(iter(history.losses.items()))
     print(

@@ -11,7 +11,7 @@ from physgen import fitting, storage
 from physgen.events import Events
 from physgen.models.base import ModelSettings
 from physgen.random import as_seed
-from physgen.training import Checkpoint, TrainingConfig
+from physgen.training import TrainingConfig
 
 __all__ = ["checkpoint_folder", "is_trained"]
 
@@ -30,8 +30,8 @@ def is_trained(
     training: TrainingConfig,
     seed: int,
 ) -> bool:
-    """Whether the output is the result of this very training, and no other is under way."""
-    if not output.exists() or Checkpoint(checkpoint_folder(output)).exists():
+    """Whether the output is the result of this very training."""
+    if not output.exists():
         return False
     try:
         stored, _ = storage.read_folder(output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -18,10 +17,11 @@ from physgen.training.batches import Batches, normalized
 from physgen.training.best import Best
 from physgen.training.checkpoint import Checkpoint
 from physgen.training.config import TrainingConfig, seconds
+from physgen.training.guard import NotFiniteError, check_finite
 from physgen.training.history import History, Progress, TrainingError
 from physgen.training.looks import Looks, untouched
 from physgen.training.mean_loss import MeanLoss
-from physgen.training.players import descend, gradient, optimizers_of
+from physgen.training.players import descend, optimizers_of
 from physgen.training.resuming import Keeper, identity
 from physgen.training.schedule import Schedule
 from physgen.training.snapshot import Snapshot
@@ -122,10 +122,6 @@ def train(
             return keeper.history or loop.run(keeper)
 
 
-class _NotFiniteError(FloatingPointError):
-    """A loss or a weight is not finite."""
-
-
 class Loop:
     """State of one training."""
 
@@ -221,7 +217,7 @@ class Loop:
             n_turns = self.turns.get(player, 1)
             for turn in range(n_turns):
                 own = rows if turn == 0 else self.data.next_batch()
-                loss = self._gradient(own, player, optimizer)
+                loss = self.mean_loss.gradient(own, player, optimizer, self.rng)
                 descend(optimizer, self.largest_gradient)
                 # summed on the device: reading the number would stop a GPU at every step
                 self.sums[player] = self.sums[player] + loss / n_turns
@@ -229,12 +225,6 @@ class Loop:
         self.average.update(self.model, self.step + 1)
         self.n_summed += 1
         self.history.n_events_seen += len(rows)
-
-    def _gradient(self, rows: Tensor, player: str, optimizer: torch.optim.Optimizer) -> Tensor:
-        def compute() -> Tensor:
-            return gradient(self.mean_loss.parts(rows, player, self.rng), optimizer)
-
-        return self.mean_loss.spared(compute, len(rows))
 
     def _look_around(self) -> None:
         """Check, log and report now and then."""
@@ -262,7 +252,7 @@ class Loop:
     def _log(self) -> None:
         losses = {player: float(total) / self.n_summed for player, total in self.sums.items()}
         self._empty_sums()
-        self._check_finite(losses)
+        check_finite(losses, self.model)
         self.history.steps.append(self.step)
         self.history.seconds.append(time.monotonic() - self.started)
         for player, loss in losses.items():
@@ -274,14 +264,6 @@ class Loop:
         zero = torch.zeros((), device=self.config.device)
         self.sums = dict.fromkeys(self.optimizers, zero)
 
-    def _check_finite(self, losses: dict[str, float]) -> None:
-        if not all(math.isfinite(loss) for loss in losses.values()):
-            text = ", ".join(f"{player} {loss:g}" for player, loss in losses.items())
-            raise _NotFiniteError(f"non-finite loss ({text})")
-        for name, p in self.model.named_parameters():
-            if not torch.isfinite(p).all():
-                raise _NotFiniteError(f"non-finite weights ({name})")
-
     def _validate(self) -> None:
         rows = self.data.held_out[:4096]
         if len(rows) == 0:
@@ -290,12 +272,7 @@ class Loop:
         rng = GeneratorRandom(as_generator(0, self.config.device))
         with untouched(self.model):
             for player in self.optimizers:
-                loss = self.mean_loss.spared(
-                    lambda player=player: sum(  # type: ignore[misc]
-                        float(part.detach()) for part in self.mean_loss.parts(rows, player, rng)
-                    ),
-                    len(rows),
-                )
+                loss = self.mean_loss.value(rows, player, rng)
                 self.history.validation.setdefault(player, []).append(loss)
 
     def _look(self) -> None:
@@ -320,7 +297,7 @@ class Loop:
         """Go back to a good state with half the learning rate, or give up there."""
         out_of_time = self.n_steps is None and self._fraction() >= 1.0
         message = f"before step {self.step}: {error}"
-        state = self.good if isinstance(error, _NotFiniteError) else self.sound
+        state = self.good if isinstance(error, NotFiniteError) else self.sound
         self._go_back(state)
         self.n_rescues += 1
         if self.n_rescues > 5:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from physgen.random import Random
 from physgen.training.batches import Batches
 from physgen.training.history import TrainingError
+from physgen.training.players import gradient
 
 __all__ = ["MeanLoss"]
 
@@ -25,7 +26,8 @@ class MeanLoss:
 
     A model whose attribute ``splits_batches`` is True has losses that do not depend on the other
     events of the batch. Where the device runs out of memory its batches are halved: the gradients
-    of the parts add up to that of the whole.
+    of the parts add up to that of the whole. For other models, and parts of one event, there is a
+    TrainingError.
     """
 
     def __init__(self, model: nn.Module, data: Batches) -> None:
@@ -33,24 +35,30 @@ class MeanLoss:
         self.data = data
         self.n_parts = 1
 
-    def parts(self, rows: Tensor, player: str, rng: Random) -> Iterator[Tensor]:
+    def gradient(
+        self, rows: Tensor, player: str, optimizer: torch.optim.Optimizer, rng: Random
+    ) -> Tensor:
+        """Give a player's parameters the gradient of the mean loss; the loss, of shape ()."""
+        return self._spared(lambda: gradient(self._parts(rows, player, rng), optimizer), rows)
+
+    def value(self, rows: Tensor, player: str, rng: Random) -> float:
+        """The mean loss."""
+        return self._spared(
+            lambda: sum(float(part.detach()) for part in self._parts(rows, player, rng)), rows
+        )
+
+    def _parts(self, rows: Tensor, player: str, rng: Random) -> Iterator[Tensor]:
         """Terms of shape () whose sum is the mean loss, one after the other."""
         for part in rows.tensor_split(self.n_parts):
             yield self._mean(part, player, rng) * (len(part) / len(rows))
 
-    def spared(self, compute: Callable[[], T], n_rows: int) -> T:
-        """Result of a computation in parts; more and smaller ones if the memory is too small.
-
-        Raises
-        ------
-        TrainingError
-            If the batches of the model must not be split, or a part is one event.
-        """
+    def _spared(self, compute: Callable[[], T], rows: Tensor) -> T:
+        """Result of a computation in parts; more and smaller ones if the memory is too small."""
         while True:
             try:
                 return compute()
             except torch.OutOfMemoryError as error:
-                self._halve(n_rows, error)
+                self._halve(len(rows), error)
             # outside of the handler, whose traceback holds what is to be freed
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
