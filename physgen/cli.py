@@ -2,7 +2,8 @@
 
 Options of models, training and simulators are the fields of their dataclasses. Results go to
 stdout, progress and messages to stderr. Exit code 0: done; 1: it could not be done (the message
-says why); 2: the command line is wrong; with ``compare``, 1 and 3 for FAIL and INCONCLUSIVE.
+says why); 2: the command line is wrong; 130 and 143: stopped by Ctrl-C or SIGTERM; with
+``compare``, 1 and 3 for FAIL and INCONCLUSIVE.
 """
 
 import hashlib
@@ -42,6 +43,8 @@ from physgen.shell_options import (
 from physgen.shell_refine import refine
 from physgen.shell_sample import sample, simulate
 from physgen.shell_settings import SHELL_SETTINGS, library_settings
+from physgen.shell_train import checkpoint_folder, is_trained
+from physgen.training import Checkpoint
 
 __all__ = ["app", "main"]
 
@@ -74,6 +77,7 @@ def train(
     drop_nonfinite: bool = False,
     memory: str | None = None,
     seed: Seed = 0,
+    checkpoint_every: str = "5m",
     training: Annotated[
         pg.TrainingConfig, Parameter(name="*", group=TRAINING)
     ] = pg.TrainingConfig(),
@@ -83,6 +87,10 @@ def train(
 
     Example: `physgen train data/zmumu.root --model diffusion --fields mu1_pt,met,njet
     --conditions njet --budget 60s --seed 1 -o run`
+
+    A training that was killed or stopped goes on when the same line is repeated: it is kept in
+    the folder `run.training` beside the output, which is removed in the end. Where the output is
+    there already, of the same events, settings and seed, nothing is done.
 
     Parameters
     ----------
@@ -109,9 +117,12 @@ def train(
         files larger than the memory.
     seed
         Seed of weights, batches and noise.
+    checkpoint_every
+        Time (90s, 5m, 1h) or number of steps between two checkpoints.
     """
     settings = library_settings(model, families[model])
     storage.check_target(output)
+    checkpoint = Checkpoint(checkpoint_folder(output), checkpoint_every)
     given = split_names(conditions)
     wanted = split_names(fields)
     read = pg.read_events if memory is None else partial(pg.stream, memory=memory)
@@ -123,14 +134,23 @@ def train(
         binning=binning,
         drop_nonfinite=drop_nonfinite,
     )
+    if not checkpoint.exists() and is_trained(output, events, settings, given, training, seed):
+        print(
+            f"{output}: trained already on these events with these settings and this seed; delete "
+            "it to train again"
+        )
+        checkpoint.discard()  # what a kill right after the end has left
+        return
     n_events = len(events) if isinstance(events, pg.Events) else events.n_entries
     with _progress(f"training {model} on {n_events:,} events") as report:
         surrogate = pg.Surrogate.fit(
-            events, settings, conditions=given, training=training, rng=seed, progress=report
-        )
+            events, settings, conditions=given, training=training, rng=seed, progress=report,
+            checkpoint=checkpoint.folder, checkpoint_every=checkpoint_every,
+        )  # fmt: skip
     files = [{"name": file.name, "sha256": _sha256(file)} for file in event_files(data)]
     surrogate.info |= {"file": files[0]} if len(files) == 1 else {"files": files}
     surrogate.save(output)
+    checkpoint.discard()
     history = surrogate.history
     player, losses = next(iter(history.losses.items()))
     print(
@@ -320,6 +340,7 @@ app.command(simulate)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Messages()])
+    logging.getLogger("physgen.training").setLevel(logging.INFO)
     try:
         result = app(arguments, exit_on_error=False, result_action="return_value")
     except cyclopts.CycloptsError:
@@ -337,7 +358,8 @@ class _Messages(logging.Handler):
     """Warnings in the style of the errors, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _tell("[bold yellow]warning:[/]", self.format(record))
+        is_note = record.levelno == logging.INFO
+        _tell("note:" if is_note else "[bold yellow]warning:[/]", self.format(record))
 
 
 def _tell(title: str, text: str) -> None:

@@ -3,20 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from torch import nn
 
-from physgen.events import Events
+from physgen import storage
+from physgen.conditions import range_of
+from physgen.events import Events, require_events
 from physgen.models import RBM
 from physgen.models.base import ModelSettings, TensorSpec
-from physgen.random import seeded_layers
+from physgen.preprocessing import Preprocessor
+from physgen.random import PhiloxRandom, as_generator, seeded_layers
 from physgen.schema import SchemaError
-from physgen.training import TrainingConfig
+from physgen.training import (
+    Checkpoint,
+    History,
+    Progress,
+    TrainingConfig,
+    TrainingError,
+    train,
+)
 from physgen.transforms import OneHot, Transform
 
-__all__ = ["build", "one_hot_columns", "training_events", "with_budget"]
+__all__ = [
+    "build",
+    "fit",
+    "kept",
+    "one_hot_columns",
+    "origin",
+    "training_events",
+    "with_budget",
+]
+
+Made = TypeVar("Made")
 
 # an array of integers of more values than these is a picture, not one of categories
 _MAX_CATEGORIES = 12
@@ -93,3 +118,93 @@ def build(
         )
     with seeded_layers(seed):
         return model.build(spec), model
+
+
+def fit(
+    events: Events,
+    model: ModelSettings | nn.Module,
+    *,
+    fields: Iterable[str] | None,
+    conditions: Iterable[str] | None,
+    transforms: Mapping[str, Transform],
+    config: TrainingConfig,
+    seed: int,
+    progress: Callable[[Progress], None] | None,
+    checkpoint: str | os.PathLike[str] | None,
+    checkpoint_every: str | int,
+    finish: Callable[..., Made],
+) -> Made:
+    """Train on events in memory: what :meth:`physgen.Surrogate.fit` does.
+
+    Parameters
+    ----------
+    finish : callable
+        Makes the surrogate of its parts, as :class:`physgen.Surrogate` does.
+
+    Raises
+    ------
+    SchemaError, ValueError, TrainingError
+        As :meth:`physgen.Surrogate.fit`.
+    """
+    require_events("what a surrogate learns from", events)
+    events = training_events(events, fields, conditions)
+    preprocessor = Preprocessor.fit(events, one_hot_columns(events, model) | dict(transforms))
+    noise = PhiloxRandom(seed, torch.arange(len(events)), stream=1)
+    x, condition = preprocessor.forward(events, rng=noise)
+    module, settings = build(model, preprocessor.spec, seed)
+    weight = None
+    if events.schema.weight is not None:
+        weight = torch.from_numpy(events.weights)
+    info = origin(events, config, seed)
+    ranges = {n: range_of(events[n]) for n in events.schema.with_role("condition")}
+
+    def surrogate(history: History) -> Made:
+        return finish(
+            preprocessor=preprocessor, model=module, settings=settings, ranges=ranges,
+            mean_weight=float(events.weights.mean()), history=history, info=info,
+        )  # fmt: skip
+
+    try:
+        history = train(
+            module, x, condition, weight=weight, config=config, rng=as_generator(seed),
+            progress=progress,
+            checkpoint=kept(checkpoint, checkpoint_every, module, settings, info),
+        )  # fmt: skip
+    except TrainingError as error:
+        if error.history is not None:
+            error.surrogate = surrogate(error.history)
+        raise
+    return surrogate(history)
+
+
+def origin(events: Events, config: TrainingConfig, seed: int) -> dict[str, Any]:
+    """Where a surrogate comes from: data, seed, settings of the training, versions."""
+    return {
+        "n_events": len(events),
+        "events_sha256": events.sha256(),
+        "seed": seed,
+        "training": dataclasses.asdict(config),
+        "versions": storage.versions(),
+    }
+
+
+def kept(
+    folder: str | os.PathLike[str] | None,
+    every: str | int,
+    module: nn.Module,
+    settings: ModelSettings | None,
+    info: Mapping[str, Any],
+) -> Checkpoint | None:
+    """The checkpoint of a fit, which knows of what training it is; None without a folder."""
+    if folder is None:
+        return None
+    shape = {name: list(t.shape) for name, t in module.state_dict().items()}
+    about = {
+        "n_events": info["n_events"],
+        "stream": info.get("stream"),
+        "seed": info["seed"],
+        "model": storage.model_to_dict(settings, module),
+        "network_sha256": hashlib.sha256(json.dumps(shape).encode()).hexdigest(),
+        "versions": info["versions"],
+    }
+    return Checkpoint(folder, every, about=about)

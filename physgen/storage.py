@@ -175,7 +175,7 @@ def _digest(content: Mapping[str, Any]) -> str:
     ).hexdigest()
 
 
-def model_to_dict(settings: ModelSettings | None, model: nn.Module) -> dict[str, Any]:
+def model_to_dict(settings: ModelSettings | None, model: nn.Module | None) -> dict[str, Any]:
     """Description of the model: its settings, or the class name of a user's own model."""
     if type(settings) not in FAMILIES.values():
         kind = type(settings or model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -53,6 +54,8 @@ def fit(
     config: TrainingConfig,
     seed: int,
     progress: Callable[[Progress], None] | None,
+    checkpoint: str | os.PathLike[str] | None,
+    checkpoint_every: str | int,
     finish: Callable[..., Made],
 ) -> Made:
     """Train on events of files, with the memory that they name.
@@ -81,6 +84,7 @@ def fit(
     info = {
         "n_events": found.n_events,
         "n_events_preprocessing": len(sample),
+        "stream": {"n_files": len(stream.files), "memory": stream.memory},
         "seed": seed,
         "training": dataclasses.asdict(config),
         "versions": storage.versions(),
@@ -94,7 +98,10 @@ def fit(
         )  # fmt: skip
 
     try:
-        history = train_on(module, source.data, config=config, rng=seed, progress=progress)
+        history = train_on(
+            module, source.data, config=config, rng=seed, progress=progress,
+            checkpoint=fitting.kept(checkpoint, checkpoint_every, module, settings, info),
+        )  # fmt: skip
     except TrainingError as error:
         if error.history is not None:
             error.surrogate = surrogate(error.history)

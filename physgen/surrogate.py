@@ -19,17 +19,17 @@ from torch import Tensor, nn
 
 from physgen import blocks, densities, fitting, storage, streamed
 from physgen.checks import check_effort, whole_number
-from physgen.conditions import TrainedConditions, range_of
+from physgen.conditions import TrainedConditions
 from physgen.described import describe
 from physgen.estimates import Estimate
-from physgen.events import Events, require_events
+from physgen.events import Events
 from physgen.files import EventStream
 from physgen.models.base import HasLogProb, HasLogZ, ModelSettings
 from physgen.preprocessing import Preprocessor
-from physgen.random import PhiloxRandom, Rng, as_generator, as_seed
+from physgen.random import PhiloxRandom, Rng, as_seed
 from physgen.schema import Schema
 from physgen.shards import event_range, pieces_of
-from physgen.training import History, Progress, TrainingConfig, TrainingError, threads, train
+from physgen.training import History, Progress, TrainingConfig, threads
 from physgen.transforms import Array, Transform
 
 __all__ = ["Surrogate"]
@@ -92,6 +92,8 @@ class Surrogate:
         training: TrainingConfig | None = None,
         rng: Rng,
         progress: Callable[[Progress], None] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: str | int = "5m",
     ) -> Surrogate:
         """Train a surrogate on events.
 
@@ -117,6 +119,12 @@ class Surrogate:
             Seed of the initial weights, the batches and the noise.
         progress : callable, optional
             Called with a :class:`~physgen.training.Progress` a few times a second.
+        checkpoint : str or path, optional
+            Folder in which the training is kept. Killed at any moment, the same call goes on where
+            it was last kept and, on the CPU and for steps or epochs, gives the same weights to the
+            bit. The folder holds the result afterwards: delete it when the surrogate is saved.
+        checkpoint_every : str or int, default "5m"
+            Time, or number of steps, from one to the next.
 
         Returns
         -------
@@ -125,53 +133,22 @@ class Surrogate:
         Raises
         ------
         SchemaError, ValueError
-            If the events or the fields do not serve; the message says why and what to do.
+            If the events or the fields do not serve, or the checkpoint is of another training; the
+            message says why and what to do.
+        BlockingIOError
+            If another process trains with this checkpoint.
         TrainingError
             If the training diverges again and again; ``error.surrogate`` is then the surrogate of
             the last good state.
         """
         config = fitting.with_budget(training or TrainingConfig(), epochs, steps, budget)
-        if isinstance(events, EventStream):
-            return streamed.fit(
-                events, model, fields=fields, conditions=conditions, transforms=transforms or {},
-                config=config, seed=as_seed(rng), progress=progress, finish=cls,
-            )  # fmt: skip
-        require_events("what a surrogate learns from", events)
-        events = fitting.training_events(events, fields, conditions)
-        seed = as_seed(rng)
-        chosen = fitting.one_hot_columns(events, model) | dict(transforms or {})
-        preprocessor = Preprocessor.fit(events, chosen)
-        noise = PhiloxRandom(seed, torch.arange(len(events)), stream=1)
-        x, condition = preprocessor.forward(events, rng=noise)
-        module, settings = fitting.build(model, preprocessor.spec, seed)
-        weight = None
-        if events.schema.weight is not None:
-            weight = torch.from_numpy(events.weights)
-        info = {
-            "n_events": len(events),
-            "events_sha256": events.sha256(),
-            "seed": seed,
-            "training": dataclasses.asdict(config),
-            "versions": storage.versions(),
-        }
-
-        def surrogate(history: History) -> Surrogate:
-            ranges = {n: range_of(events[n]) for n in events.schema.with_role("condition")}
-            return cls(
-                preprocessor=preprocessor, model=module, settings=settings, ranges=ranges,
-                mean_weight=float(events.weights.mean()), history=history, info=info,
-            )  # fmt: skip
-
-        try:
-            history = train(
-                module, x, condition, weight=weight, config=config,
-                rng=as_generator(seed), progress=progress,
-            )  # fmt: skip
-        except TrainingError as error:
-            if error.history is not None:
-                error.surrogate = surrogate(error.history)
-            raise
-        return surrogate(history)
+        learn: Any = streamed.fit if isinstance(events, EventStream) else fitting.fit
+        made: Surrogate = learn(
+            events, model, fields=fields, conditions=conditions, transforms=transforms or {},
+            config=config, seed=as_seed(rng), progress=progress, checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every, finish=cls,
+        )  # fmt: skip
+        return made
 
     def __call__(
         self,

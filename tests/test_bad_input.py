@@ -324,7 +324,7 @@ def test_targets_are_looked_at_before_the_work(capsys, monkeypatch, target, word
     def never(*_, **__):
         pytest.fail("worked although the target cannot be written")
 
-    monkeypatch.setattr("physgen.training.loop._Loop.run", never)
+    monkeypatch.setattr("physgen.training.loop.Loop.run", never)
     monkeypatch.setattr(pg.Surrogate, "__call__", never)
     monkeypatch.setattr(pg, "compare", never)
     shell_says(capsys, f"train good.h5 --steps 1 -o {target.format('new')}", words)

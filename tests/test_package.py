@@ -146,7 +146,7 @@ ALLOWED = {
     "networks": {"checks", "random", "tensor_spec"},
     "mcmc": {"random"},
     "models": {"checks", "mcmc", "networks", "random", "tensor_spec"},
-    "training": {"random"},
+    "training": {"files", "random"},
     "preprocessing": {"events", "files", "random", "schema", "tensor_spec", "transforms"},
     "storage": {"files", "models", "physgen"},
     "shards": set(),

@@ -69,13 +69,13 @@ def clock(monkeypatch):
     """A clock that goes on by ``clock.tick`` seconds at every step of the training."""
     fake = SimpleNamespace(now=0.0, tick=0.01)
     monkeypatch.setattr(loop_module, "time", SimpleNamespace(monotonic=lambda: fake.now))
-    step = loop_module._Loop._one_step
+    step = loop_module.Loop._one_step
 
     def timed(self):
         step(self)
         fake.now += fake.tick
 
-    monkeypatch.setattr(loop_module._Loop, "_one_step", timed)
+    monkeypatch.setattr(loop_module.Loop, "_one_step", timed)
     return fake
 
 

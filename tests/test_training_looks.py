@@ -99,7 +99,7 @@ def clock(monkeypatch):
     time = SimpleNamespace(monotonic=lambda: fake.now)
     monkeypatch.setattr(loop_module, "time", time)
     monkeypatch.setattr(looks_module, "time", time)
-    step, look = loop_module._Loop._one_step, looks_module.Looks._checked
+    step, look = loop_module.Loop._one_step, looks_module.Looks._checked
 
     def timed_step(self):
         fake.now += fake.step
@@ -109,7 +109,7 @@ def clock(monkeypatch):
         fake.now += fake.look
         return look(self, shown)
 
-    monkeypatch.setattr(loop_module._Loop, "_one_step", timed_step)
+    monkeypatch.setattr(loop_module.Loop, "_one_step", timed_step)
     monkeypatch.setattr(looks_module.Looks, "_checked", timed_look)
     return fake
 

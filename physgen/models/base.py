@@ -29,7 +29,20 @@ __all__ = [
 
 
 class GenerativeModel(nn.Module, ABC):
-    """A density on tensors: learns from ``loss``, makes events with ``sample``."""
+    """A density on tensors: learns from ``loss``, makes events with ``sample``.
+
+    Attributes
+    ----------
+    judges : bool, default False
+        Whether :meth:`diagnose` or :meth:`loss` may say that the model diverges: its looks are
+        then due by the step alone where a training has so many, whatever they cost.
+    splits_batches : bool, default False
+        Whether the loss of an event does not depend on the others of its batch, so that a batch
+        may be taken in parts where the memory of the device is too small for it.
+    """
+
+    judges: bool = False
+    splits_batches: bool = False
 
     @property
     def gradient_scale(self) -> float:

@@ -61,6 +61,16 @@ class CascadeModel(GenerativeModel):
         }
 
     @property
+    def judges(self) -> bool:  # type: ignore[override]
+        """Whether one of the stages does."""
+        return any(model.judges for model in self._models())
+
+    @property
+    def splits_batches(self) -> bool:  # type: ignore[override]
+        """Whether all stages can."""
+        return all(model.splits_batches for model in self._models())
+
+    @property
     def turns(self) -> dict[str, int]:
         """Turns per step of the players that have more than one."""
         return {

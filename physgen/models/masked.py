@@ -105,6 +105,8 @@ class MaskedDiffusion:
 class MaskedDiffusionModel(GenerativeModel):
     """Laws of masked spins given known ones; an event with masks has zeros where they are."""
 
+    splits_batches = True
+
     def __init__(self, settings: MaskedDiffusion, spec: TensorSpec) -> None:
         super().__init__()
         self.settings, self.spec = settings, spec

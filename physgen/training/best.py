@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +28,17 @@ class Best:
         if score < self.score:
             self.score, self.step = score, step
             self._tensors = [p.detach().clone() for p in model.parameters()]
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"score": self.score, "step": self.step, "tensors": self._tensors}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Bring back what :meth:`state` gave."""
+        self.score, self.step = state["score"], state["step"]
+        like = self.average.tensors
+        kept = zip(state["tensors"], like, strict=False)
+        self._tensors = [tensor.to(average.device) for tensor, average in kept]
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:

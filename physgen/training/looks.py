@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -31,11 +31,21 @@ class Looks:
     averaged weights scored as well, if ``best`` is there to keep the best ones.
     """
 
-    def __init__(self, model: nn.Module, data: Batches | Pools, best: Best | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Batches | Pools,
+        best: Best | None = None,
+        *,
+        by_step: bool = False,
+    ) -> None:
         self.model: Any = model
         self.best = best if callable(getattr(model, "score", None)) else None
         rows = _shown(data.held_out if len(data.held_out) else data.rows, data.weight)
         self.x, self.condition = data.x[rows], data.condition[rows]
+        # looks that decide about the weights must not hang on the clock
+        decides = self.best is not None or getattr(model, "judges", False)
+        self._by_step = by_step and decides
         self.next_step = 0
         self.last_cost = self.spent = 0.0
 
@@ -48,10 +58,20 @@ class Looks:
         """Whether to look now: steps grow by a fifth, and looks take 5 % of the time at most.
 
         This look and the one in the end are expected to take as long as the last one did; the
-        first is taken without knowing.
+        first is taken without knowing. In a training of so many steps, looks that decide about
+        the weights (a score, or a model that judges) are due by the step alone.
         """
-        in_time = self.spent + 2 * self.last_cost <= _SHARE * elapsed
+        in_time = self._by_step or self.spent + 2 * self.last_cost <= _SHARE * elapsed
         return self.possible and step >= self.next_step and in_time
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        names = ("next_step", "last_cost", "spent")
+        return {name: getattr(self, name) for name in names}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Bring back what :meth:`state` gave."""
+        vars(self).update(state)
 
     def clock(self, elapsed: float) -> float:
         """Seconds that count against a budget, with the look in the end, but 5 % looks at most."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import torch
@@ -15,22 +14,28 @@ from torch import Tensor, nn
 
 from physgen.random import GeneratorRandom, Random, Rng, as_generator
 from physgen.training.average import Average
-from physgen.training.batches import Batches
+from physgen.training.batches import Batches, normalized
 from physgen.training.best import Best
+from physgen.training.checkpoint import Checkpoint
 from physgen.training.config import TrainingConfig, seconds
+from physgen.training.guard import NotFiniteError, check_finite
 from physgen.training.history import History, Progress, TrainingError
 from physgen.training.looks import Looks, untouched
+from physgen.training.mean_loss import MeanLoss
 from physgen.training.players import descend, optimizers_of
 from physgen.training.pools import Pools
+from physgen.training.resuming import Keeper, identity
 from physgen.training.schedule import Schedule
 from physgen.training.snapshot import Snapshot
+from physgen.training.threads import threads
 
-__all__ = ["threads", "train", "train_on"]
+__all__ = ["train", "train_on"]
 
 logger = logging.getLogger(__name__)
 
-# losses are read after so many steps or seconds, whichever is later
-_LOG_STEPS, _LOG_SECONDS = 100, 1.0
+# losses are read after so many steps; in a training by the clock after so many seconds at least,
+# in one of so many steps after a fiftieth of them, so that no bit hangs on the clock
+_LOG_STEPS, _MAX_LOG_STEPS, _N_LOGS, _LOG_SECONDS = 100, 1000, 50, 1.0
 
 
 def train(
@@ -42,6 +47,7 @@ def train(
     config: TrainingConfig,
     rng: Rng,
     progress: Callable[[Progress], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> History:
     """Train a model in place; its weights are the averaged ones in the end.
 
@@ -61,7 +67,16 @@ def train(
 
     ``loss`` and ``diagnose`` may raise a FloatingPointError that says why the model diverges. The
     training then goes back to the last state that passed a look, with half the learning rate; a
-    loss or weight that is not finite brings back the last state before it was noticed.
+    loss or weight that is not finite brings back the last state before it was noticed. A model
+    that raises it should say so with an attribute ``judges = True``: with a budget in steps or
+    epochs its looks are then due by the step alone, as those of a score are, so that the weights
+    of a seed do not hang on the clock.
+
+    With a checkpoint, a training that was killed goes on where it was last kept, and ends with the
+    weights of an undisturbed one, bit for bit on a CPU (a budget in seconds goes on with what is
+    left of it). Ctrl-C and SIGTERM write one more and then raise KeyboardInterrupt or SystemExit.
+    Of a model its ``state_dict`` is kept: parameters, buffers, and a tensor that its
+    ``get_extra_state`` may return.
 
     Parameters
     ----------
@@ -77,6 +92,9 @@ def train(
         Seed of batches and noise.
     progress : callable, optional
         Called with a :class:`Progress` about five times a second.
+    checkpoint : Checkpoint, optional
+        Where the training is kept. It still holds the end of the training afterwards, which the
+        same call then returns at once.
 
     Returns
     -------
@@ -86,16 +104,21 @@ def train(
     ------
     TrainingError
         If a sixth return to a good state is needed, or the budget is over before there is any. The
-        model then holds the last good state, with its averaged weights.
+        model then holds the last good state, with its averaged weights. Or if the memory of the
+        device is too small for a batch that cannot be split.
+    ValueError, BlockingIOError
+        If the checkpoint is of another training or damaged, or in use by another process.
     """
     if not config.has_budget:
         raise ValueError("say how long to train: epochs=, steps= or budget= (e.g. '60s')")
     if condition is None:
         condition = x.new_zeros(len(x), 0)
     generator = as_generator(rng, config.device)
-    data = Batches(x, condition, _normalized(weight, len(x)), config, generator)
-    with threads(config.n_threads):
-        return _Loop(model.to(config.device), data, config, generator, progress).run()
+    about = {}
+    if checkpoint is not None:
+        about = identity((x, condition, weight), config, generator)
+    data = Batches(x, condition, normalized(weight, len(x)), config, generator)
+    return _run(model, data, config, generator, progress, checkpoint, about)
 
 
 def train_on(
@@ -105,6 +128,7 @@ def train_on(
     config: TrainingConfig,
     rng: Rng,
     progress: Callable[[Progress], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> History:
     """Train as :func:`train` does, on events that come in pools.
 
@@ -114,12 +138,12 @@ def train_on(
         As for :func:`train`.
     data : callable
         Of the generator of the noise and the number of batches in a step; gives the pools.
-    config, rng, progress
-        As for :func:`train`.
+    config, rng, progress, checkpoint
+        As for :func:`train`. Of the data, a checkpoint knows the events that are always there.
 
     Raises
     ------
-    TrainingError
+    TrainingError, ValueError, BlockingIOError
         As :func:`train`.
     """
     if not config.has_budget:
@@ -127,41 +151,29 @@ def train_on(
     generator = as_generator(rng, config.device)
     turns: Mapping[str, int] = getattr(model, "turns", {})
     n_turns = 1 + sum(n - 1 for n in turns.values())
-    with (
-        contextlib.closing(data(generator, n_turns)) as pools,
-        threads(config.n_threads),
-    ):
-        return _Loop(model.to(config.device), pools, config, generator, progress).run()
+    with contextlib.closing(data(generator, n_turns)) as pools:
+        about = {} if checkpoint is None else identity(pools.tensors, config, generator)
+        return _run(model, pools, config, generator, progress, checkpoint, about)
 
 
-@contextlib.contextmanager
-def threads(n: int) -> Iterator[None]:
-    """Let torch use n threads inside (0: as it is), and as many as before afterwards."""
-    before = torch.get_num_threads()
-    if n:
-        torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _run(
+    model: nn.Module,
+    data: Batches | Pools,
+    config: TrainingConfig,
+    generator: torch.Generator,
+    progress: Callable[[Progress], None] | None,
+    checkpoint: Checkpoint | None,
+    about: Mapping[str, Any],
+) -> History:
+    with threads(config.n_threads):
+        loop = Loop(model.to(config.device), data, config, generator, progress)
+        if checkpoint is None:
+            return loop.run()
+        with checkpoint.held(about), Keeper.of(loop, checkpoint) as keeper:
+            return keeper.history or loop.run(keeper)
 
 
-def _normalized(weight: Tensor | None, n_events: int) -> Tensor | None:
-    if weight is None:
-        return None
-    total = weight.sum()
-    if not total > 0:
-        raise ValueError(
-            f"the event weights add up to {float(total):g}; their sum must be positive"
-        )
-    return weight.to(torch.float32) * (n_events / total)
-
-
-class _NotFiniteError(FloatingPointError):
-    """A loss or a weight is not finite."""
-
-
-class _Loop:
+class Loop:
     """State of one training."""
 
     def __init__(
@@ -178,11 +190,13 @@ class _Loop:
         self.rng: Random = GeneratorRandom(generator)
         self.optimizers = optimizers_of(model)
         self.turns: Mapping[str, int] = getattr(model, "turns", {})
+        self.mean_loss = MeanLoss(model, data)
         self.largest_gradient = config.gradient_clip * getattr(model, "gradient_scale", 1.0)
         self.average = Average(model, config.averaging)
         self.best = Best(self.average)
-        self.looks = Looks(model, data, self.best if config.keep == "best" else None)
         self.n_steps = self._n_steps()
+        best = self.best if config.keep == "best" else None
+        self.looks = Looks(model, data, best, by_step=self.n_steps is not None)
         self.schedule = Schedule(self.optimizers, config, self.n_steps)
         self.deadline = None if config.budget is None else seconds(config.budget)
         self.history = History()
@@ -190,9 +204,10 @@ class _Loop:
         self.step = 0
         self.n_rescues = 0
         # the last state with finite losses and weights, and the last that passed a look as well
-        self.good = self.sound = self._state()
+        self.good = self.sound = self.snapshot()
         self._empty_sums()
         self.progress = progress
+        self.elapsed_before = self.since_log = 0.0
 
     def _n_steps(self) -> int | None:
         if self.config.steps is not None:
@@ -201,15 +216,18 @@ class _Loop:
             return max(1, round(self.config.epochs * self.data.steps_per_epoch))
         return None
 
-    def run(self) -> History:
+    def run(self, keeper: Keeper | None = None) -> History:
         self.model.train()
-        self.started = self.last_log = self.last_progress = time.monotonic()
-        self._train_on()
+        self.last_progress = now = time.monotonic()
+        self.started, self.last_log = now - self.elapsed_before, now - self.since_log
+        self._train_on(keeper)
         while not self._finished():
-            self._train_on()
+            self._train_on(keeper)
+        if keeper is not None:
+            keeper.finish(self.history)
         return self.history
 
-    def _train_on(self) -> None:
+    def _train_on(self, keeper: Keeper | None) -> None:
         while (fraction := self._fraction()) < 1.0:
             self.schedule.set_rates(self.step, fraction)
             try:
@@ -218,6 +236,8 @@ class _Loop:
                 self._look_around()
             except FloatingPointError as error:
                 self._rescue(error)
+            if keeper is not None:
+                keeper.after_step(time.monotonic())
 
     def _finished(self) -> bool:
         """Average the weights and look at the result; False if that leads back to a good state."""
@@ -248,26 +268,14 @@ class _Loop:
             n_turns = self.turns.get(player, 1)
             for turn in range(n_turns):
                 own = rows if turn == 0 else self.data.next_batch()
-                loss = self._mean_loss(own, player, self.rng)
-                descend(loss, optimizer, self.largest_gradient)
+                loss = self.mean_loss.gradient(own, player, optimizer, self.rng)
+                descend(optimizer, self.largest_gradient)
                 # summed on the device: reading the number would stop a GPU at every step
-                self.sums[player] = self.sums[player] + loss.detach() / n_turns
+                self.sums[player] = self.sums[player] + loss / n_turns
                 self.history.n_events_seen += len(own) if turn else 0
         self.average.update(self.model, self.step + 1)
         self.n_summed += 1
         self.history.n_events_seen += len(rows)
-
-    def _mean_loss(self, rows: Tensor, player: str, rng: Random) -> Tensor:
-        x, condition = self.data.x[rows], self.data.condition[rows]
-        loss: Tensor = self.model.loss(x, condition, player=player, rng=rng)
-        if self.data.weight is None:
-            return loss.mean()
-        if loss.ndim == 0:
-            raise TrainingError(
-                f"{type(self.model).__name__}.loss returned one number, but the events have "
-                "weights; return one loss per event, shape (n_events,)"
-            )
-        return (self.data.weight[rows] * loss).mean()
 
     def _look_around(self) -> None:
         """Check, log and report now and then."""
@@ -275,7 +283,7 @@ class _Loop:
         if self.progress is not None and now - self.last_progress > 0.2:
             self.last_progress = now
             self.progress(self._progress(now))
-        if self.n_summed < _LOG_STEPS or now - self.last_log < _LOG_SECONDS:
+        if not self._is_log_due(now):
             return
         self.last_log = now
         self._log()
@@ -283,14 +291,19 @@ class _Loop:
         looked = self._fraction() < 1.0 and self.looks.due(self.step, now - self.started)
         if looked:
             self._look()
-        self.good = self._state()
+        self.good = self.snapshot()
         if looked or not self.looks.possible:
             self.sound = self.good
+
+    def _is_log_due(self, now: float) -> bool:
+        if self.n_steps is None:
+            return self.n_summed >= _LOG_STEPS and now - self.last_log >= _LOG_SECONDS
+        return self.n_summed >= min(max(_LOG_STEPS, self.n_steps // _N_LOGS), _MAX_LOG_STEPS)
 
     def _log(self) -> None:
         losses = {player: float(total) / self.n_summed for player, total in self.sums.items()}
         self._empty_sums()
-        self._check_finite(losses)
+        check_finite(losses, self.model)
         self.history.steps.append(self.step)
         self.history.seconds.append(time.monotonic() - self.started)
         for player, loss in losses.items():
@@ -302,14 +315,6 @@ class _Loop:
         zero = torch.zeros((), device=self.config.device)
         self.sums = dict.fromkeys(self.optimizers, zero)
 
-    def _check_finite(self, losses: dict[str, float]) -> None:
-        if not all(math.isfinite(loss) for loss in losses.values()):
-            text = ", ".join(f"{player} {loss:g}" for player, loss in losses.items())
-            raise _NotFiniteError(f"non-finite loss ({text})")
-        for name, p in self.model.named_parameters():
-            if not torch.isfinite(p).all():
-                raise _NotFiniteError(f"non-finite weights ({name})")
-
     def _validate(self) -> None:
         rows = self.data.held_out[:4096]
         if len(rows) == 0:
@@ -318,8 +323,8 @@ class _Loop:
         rng = GeneratorRandom(as_generator(0, self.config.device))
         with untouched(self.model):
             for player in self.optimizers:
-                loss = self._mean_loss(rows, player, rng)
-                self.history.validation.setdefault(player, []).append(float(loss.detach()))
+                loss = self.mean_loss.value(rows, player, rng)
+                self.history.validation.setdefault(player, []).append(loss)
 
     def _look(self) -> None:
         numbers, warnings = self.looks.take(self.step)
@@ -335,14 +340,15 @@ class _Loop:
         logger.warning(message)
         self.history.messages.append(message)
 
-    def _state(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
+        """The state now, to come back to."""
         return Snapshot(self.step, self.model, self.average, self.optimizers)
 
     def _rescue(self, error: FloatingPointError) -> None:
         """Go back to a good state with half the learning rate, or give up there."""
         out_of_time = self.n_steps is None and self._fraction() >= 1.0
         message = f"before step {self.step}: {error}"
-        state = self.good if isinstance(error, _NotFiniteError) else self.sound
+        state = self.good if isinstance(error, NotFiniteError) else self.sound
         self._go_back(state)
         self.n_rescues += 1
         if self.n_rescues > 5:

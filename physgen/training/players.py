@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
-__all__ = ["descend", "optimizers_of"]
+__all__ = ["descend", "gradient", "optimizers_of"]
 
 
 def optimizers_of(model: nn.Module) -> dict[str, torch.optim.Optimizer]:
@@ -16,19 +18,38 @@ def optimizers_of(model: nn.Module) -> dict[str, torch.optim.Optimizer]:
     return {"model": torch.optim.Adam(model.parameters(), lr=1e-3)}
 
 
-def descend(loss: Tensor, optimizer: torch.optim.Optimizer, largest_gradient: float) -> None:
-    """Move the parameters of one optimizer, and no others, down the gradient of a loss.
+def gradient(losses: Iterable[Tensor], optimizer: torch.optim.Optimizer) -> Tensor:
+    """Give the parameters of one optimizer, and no others, the gradient of a sum of losses.
+
+    Returns
+    -------
+    Tensor of shape ()
+        The sum.
+    """
+    own = _parameters(optimizer)
+    optimizer.zero_grad()
+    total: Tensor | None = None
+    for loss in losses:
+        loss.backward(inputs=own)
+        total = loss.detach() if total is None else total + loss.detach()
+    if total is None:
+        raise ValueError("there is no loss to go down")
+    return total
+
+
+def descend(optimizer: torch.optim.Optimizer, largest_gradient: float) -> None:
+    """Move the parameters of one optimizer down their gradient.
 
     Parameters
     ----------
-    loss : Tensor of shape ()
     optimizer : torch.optim.Optimizer
     largest_gradient : float
         Norm to which the gradient is clipped; 0 for none.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    optimizer.zero_grad()
-    loss.backward(inputs=parameters)
     if largest_gradient > 0:
-        nn.utils.clip_grad_norm_(parameters, largest_gradient)
+        nn.utils.clip_grad_norm_(_parameters(optimizer), largest_gradient)
     optimizer.step()
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]

@@ -89,6 +89,11 @@ class Pools:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="physgen-pools")
         self._begin(0, 0)
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Features, conditions and weights: of the events that are always there, and room."""
+        return self.x, self.condition, self.weight
+
     def _room(self, kept: Pool, n_slots: int, device: str) -> tuple[Tensor, Tensor, Tensor | None]:
         n = len(kept.x) + n_slots * self.batch_size
         x, condition = (

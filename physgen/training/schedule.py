@@ -37,15 +37,15 @@ class Schedule:
         if n_steps is not None:
             self._warmup = min(self._warmup, n_steps // 10)
         self._decay = config.decay
-        self._scale = 1.0
+        self.scale = 1.0
 
     def halve(self) -> None:
         """Train on with half the rates."""
-        self._scale /= 2
+        self.scale /= 2
 
     def set_rates(self, step: int, fraction: float) -> None:
         """Set the rates for the step after so many, at this fraction of the training."""
-        factor = self._scale * min(1.0, (step + 1) / (self._warmup + 1))
+        factor = self.scale * min(1.0, (step + 1) / (self._warmup + 1))
         if self._decay > 0 and fraction > 1 - self._decay:
             done = (fraction - 1 + self._decay) / self._decay
             factor *= 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +28,24 @@ class Snapshot:
         self._model = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         self._average = [tensor.clone() for tensor in average.tensors]
         self._optimizers = {p: copy.deepcopy(o.state_dict()) for p, o in optimizers.items()}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "step": self.step,
+            "model": self._model,
+            "average": self._average,
+            "optimizers": self._optimizers,
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Snapshot:
+        """The snapshot whose :meth:`state` this is."""
+        snapshot = cls.__new__(cls)
+        snapshot.step = state["step"]
+        snapshot._model, snapshot._average = state["model"], state["average"]
+        snapshot._optimizers = state["optimizers"]
+        return snapshot
 
     def restore(
         self,

@@ -56,6 +56,7 @@ class DiffusionModel(GenerativeModel):
             nn.SiLU(),
         )
         self.network = network.build(spec, n_context)
+        self.splits_batches = settings.coupling == "independent"
         if settings.drop_condition and spec.n_conditions:
             self.no_condition = nn.Parameter(torch.zeros(spec.n_conditions))
 

@@ -125,6 +125,7 @@ class EBMModel(GenerativeModel):
     True
     """
 
+    judges = True
     real: Tensor
 
     def __init__(

@@ -136,6 +136,8 @@ class VAE:
 class VAEModel(GenerativeModel):
     """Variational autoencoder; formulas at the head of the module."""
 
+    splits_batches = True
+
     def __init__(self, settings: VAE, spec: TensorSpec) -> None:
         super().__init__()
         self.settings, self.spec = settings, spec
