@@ -65,7 +65,7 @@ EXIT_CODES = {"pass": 0, "pass with difference": 0, "fail": 1, "inconclusive": 3
 
 
 def train(
-    data: list[Path],
+    data: Annotated[list[Path], Flag],
     *,
     output: Output,
     model: Literal["diffusion", "gan", "vae", "rbm", "ebm", "masked"] = "diffusion",
@@ -189,7 +189,7 @@ app.command(_train_command(), name="train")
 @app.command
 def compare(
     reference: Path,
-    candidate: list[Path],
+    candidate: Annotated[list[Path], Flag],
     *,
     train: Path | None = None,
     fields: Names = None,

@@ -20,7 +20,9 @@ LOCK = "lock"
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder alone; the lock of a process that died is no lock."""
     if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"cannot keep anything in the folder {folder}: a file has that name")
+        raise FileExistsError(
+            f"cannot use {folder} as a folder: a file has that name; move it away"
+        )
     folder.mkdir(exist_ok=True)
     if importlib.util.find_spec("fcntl") is not None:
         with _flock(folder):
