@@ -125,6 +125,8 @@ def row_of(folder, family, pythons):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pythons", nargs="*", default=[])
+    names = (*SETTINGS, "Ising")
+    parser.add_argument("--families", nargs="*", choices=names, default=names)
     parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -135,14 +137,14 @@ def main():
             source, first, n, out, threads, device = rest
             make(source, int(first), int(n), out, int(threads), device)
         return
-    from machine import write_result
+    from machine import read_rows, write_result
 
-    rows = {}
+    rows = read_rows(RESULT)
     with tempfile.TemporaryDirectory() as folder:
-        for family in (*SETTINGS, "Ising"):
+        for family in args.families:
             rows[family] = row_of(Path(folder), family, args.pythons)
             print(family, rows[family], flush=True)
-    write_result(RESULT, rows)
+            write_result(RESULT, rows)
 
 
 if __name__ == "__main__":
