@@ -24,6 +24,15 @@ ZMUMU = {
     "auc": "AUC",
     "auc_with_mass": "AUC with mass",
 }
+DIGITS = {
+    "training_cpu_seconds": "training [CPU s]",
+    "steps": "steps",
+    "mmd2": "MMD^2",
+    "nn_real": "1-NN, real",
+    "nn_made": "1-NN, made",
+    "right": "right",
+    "sampling_cpu_seconds": "sampling 5,000 [CPU s]",
+}
 SHOWERS = {
     "training_cpu_seconds": "training [CPU s]",
     "auc_features": "AUC features",
@@ -62,6 +71,7 @@ TABLES = {
     "students": [
         ("", "", ZMUMU | {"ms_per_event > 10000": "ms per event", "times_pythia": "over Pythia"}),
     ],
+    "digits": [("", "", DIGITS)],
     "showers": [("", "", SHOWERS)],
     "jets": [("", "", JETS)],
     "ising": [
