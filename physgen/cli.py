@@ -45,7 +45,7 @@ from physgen.shell_sample import sample, simulate
 from physgen.shell_settings import SHELL_SETTINGS, library_settings
 from physgen.shell_train import checkpoint_folder, is_trained
 from physgen.training import Checkpoint
-from physgen.training.ranks import Ranks, world_size
+from physgen.training.ranks import Ranks, rank_and_world
 
 __all__ = ["app", "main"]
 
@@ -358,10 +358,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except cyclopts.CycloptsError:
         return 2
     except (ValueError, TypeError, OSError, RuntimeError, IndexError) as error:
-        _tell("[bold red]error:[/]", str(error))
+        here, n = rank_and_world()
+        where = f" in process {here} of {n}" if n > 1 else ""
+        _tell(f"[bold red]error{where}:[/]", str(error))
         return 1
     except KeyboardInterrupt:
-        stderr.print("stopped")
+        if rank_and_world()[0] == 0:
+            stderr.print("stopped")
         return 130
     return result if isinstance(result, int) else 0
 
@@ -369,14 +372,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _refuse_many(arguments: Sequence[str]) -> None:
     """Raise ValueError where torchrun has started what many processes cannot do together."""
     asked = arguments[0] if arguments else ""
-    if world_size() == 1 or asked == "train" or asked.startswith("-"):
+    n = rank_and_world()[1]
+    if n == 1 or asked == "train" or asked.startswith("-"):
         return
     if asked in ("sample", "simulate"):
         remedy = "start one command per job, with --shard 1/4, 2/4, ... (see --help)"
     else:
         remedy = "start it without torchrun"
     raise ValueError(
-        f"torchrun starts {world_size()} processes of `physgen {asked}`, but only `physgen train` "
+        f"torchrun starts {n} processes of `physgen {asked}`, but only `physgen train` "
         f"is one job of many processes; {remedy}"
     )
 

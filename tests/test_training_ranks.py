@@ -44,10 +44,14 @@ def torchrun_variables(rank, world, port):
     return {name: str(value) for name, value in names.items()} | {"MASTER_ADDR": "127.0.0.1"}
 
 
+def own_rank():
+    return int(os.environ["RANK"])
+
+
 def _child(task, rank, world, port, pipe):
     os.environ |= torchrun_variables(rank, world, port)
     try:
-        result = task(rank)
+        result = task()
     except BaseException as error:
         result = error
     pipe.send(result)
@@ -56,7 +60,7 @@ def _child(task, rank, world, port, pipe):
 
 
 def together(task, world=2, seconds=60):
-    """What ``task(rank)`` returns or raises in each process; None of one that died."""
+    """What ``task()`` returns or raises in each process; None of one that died."""
     context, port = multiprocessing.get_context("fork"), free_port()
     pipes, children = [], []
     for rank in range(world):
@@ -100,11 +104,11 @@ class Line(nn.Module):
         return (self.layer(x[:, :3]) - x[:, 3:]).square().mean(1)
 
 
-def fitted_line(config, weighted=True, world=1):
+def fitted_line(config, seed=0):
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(120, 5)))
-    torch.manual_seed(world)  # the first process gives its weights to the others
+    torch.manual_seed(seed)  # the first process gives its weights to the others
     model = Line()
-    weight = torch.linspace(-0.5, 2, 120) if weighted else None
+    weight = torch.linspace(-0.5, 2, 120)
     history = train(model, x, weight=weight, config=config, rng=4)
     return weights(model), history.to_dict()
 
@@ -117,9 +121,8 @@ def fitted_line(config, weighted=True, world=1):
 def test_without_noise_the_steps_are_those_of_one_process(world):
     config = TrainingConfig(steps=25, batch_size=15, warmup_steps=0)
 
-    def task(rank):
-        torch.manual_seed(0)
-        return fitted_line(config, world=1 if rank == 0 else rank + 10)
+    def task():
+        return fitted_line(config, seed=own_rank())
 
     (alone, before), results = fitted_line(config), together(task, world)
     for found, history in results:
@@ -132,11 +135,11 @@ def test_without_noise_the_steps_are_those_of_one_process(world):
 
 
 def test_processes_that_share_nothing_part(monkeypatch):
-    def own_loss(self, parameters, means, share, loss, error):
-        return loss
+    def own_loss(*arguments):
+        return arguments[4]
 
     monkeypatch.setattr(Ranks, "sum_gradients", own_loss)
-    for error in together(lambda rank: fitted_line(SHORT)):
+    for error in together(lambda: fitted_line(SHORT)):
         assert isinstance(error, TrainingError)
         assert "have parted before step 36" in str(error)
 
@@ -154,10 +157,12 @@ def spins(n=300):
 
 FAMILIES = [
     (normal_events, pg.VAE(**TINY)),
-    (normal_events, pg.Diffusion(n_hidden=8, n_blocks=1)),
     (normal_events, pg.GAN(**TINY)),
-    (normal_events, pg.EBM(network=ebm.MLPEnergy(**TINY))),
     (spins, pg.RBM(n_hidden=4)),
+]
+FURTHER = [
+    (normal_events, pg.Diffusion(n_hidden=8, n_blocks=1)),
+    (normal_events, pg.EBM(network=ebm.MLPEnergy(**TINY))),
     (spins, pg.RBM(n_hidden=4, chains=rbm.FastPCD())),
     (spins, pg.RBM(n_hidden=4, chains=rbm.TemperedPCD(n_rungs=3))),
     (spins, pg.MaskedDiffusion(network=Perceptron(n_hidden=8))),
@@ -172,6 +177,14 @@ def fit(events, model, **how):
     return weights(made.model), {**made.history.to_dict(), "seconds": None}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def imported():
+    """What a training imports late, here once instead of in every process."""
+    few = TrainingConfig(steps=2)
+    fit(normal_events(), pg.GAN(**TINY), training=few)
+    fit(spins(), pg.RBM(n_hidden=4), training=few)
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """Logs that come early, and no looks that take long."""
@@ -179,39 +192,43 @@ def quick(monkeypatch):
     monkeypatch.setattr(loop_module, "_LOG_STEPS", 12)
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
-    ("events", "model"), FAMILIES, ids=lambda value: type(value).__name__.lower()
+    ("events", "model"),
+    [*FAMILIES, *(pytest.param(*case, marks=pytest.mark.slow) for case in FURTHER)],
+    ids=lambda value: type(value).__name__.lower(),
 )
-def test_every_family_holds_the_same_weights_and_goes_on_to_them(events, model, tmp_path, quick):
+def test_every_family_holds_the_same_weights_and_goes_on_to_them(events, model, tmp_path):
     sample, folder = events(), tmp_path / "kept"
     how = {"checkpoint": folder, "checkpoint_every": 5}
 
-    def dying(rank):
+    def dying():
         step = loop_module.Loop._one_step
 
         def maybe(self):
-            if self.step == 28 and rank == 1:
+            if self.step == 28 and own_rank() == 1:
                 os._exit(9)
             step(self)
 
         loop_module.Loop._one_step = maybe
         return fit(sample, model, **how)
 
-    (first, history), (second, other) = together(lambda rank: fit(sample, model))
+    (first, history), (second, other) = together(lambda: fit(sample, model))
     assert same(first, second)
     assert history == other
     assert len(history["steps"]) == 3
     error, nothing = together(dying)
     assert isinstance(error, LostProcessError)
     assert nothing is None
-    for again, after in together(lambda rank: fit(sample, model, **how)):
+    for again, after in together(lambda: fit(sample, model, **how)):
         assert same(again, first)
         assert after["losses"] == history["losses"]
 
 
-def test_a_checkpoint_of_two_processes_is_not_one_of_one(tmp_path, quick):
+@pytest.mark.usefixtures("quick")
+def test_a_checkpoint_of_two_processes_is_not_one_of_one(tmp_path):
     model, how = pg.VAE(**TINY), {"checkpoint": tmp_path / "kept", "checkpoint_every": 5}
-    together(lambda rank: fit(normal_events(), model, **how))
+    together(lambda: fit(normal_events(), model, **how))
     with pytest.raises(ValueError, match=r"processes \(2 there, nothing here\)"):
         fit(normal_events(), model, **how)
 
@@ -226,14 +243,14 @@ def test_the_loss_is_that_of_one_process():
         how = {"training": pg.TrainingConfig(**{**vars(config), "batch_size": batch_size})}
         return fit(events, pg.VAE(**TINY), rng=seed, **how)[1]["validation"]["vae"]
 
-    def curves(rank):
+    def curves():
         return [held_out(seed) for seed in range(10)]
 
     def pull(a, b):
         a, b = np.array(a).mean(1), np.array(b).mean(1)
         return (a.mean() - b.mean()) / np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 10)
 
-    alone, both = curves(0), together(curves, seconds=300)[0]
+    alone, both = curves(), together(curves, seconds=300)[0]
     assert abs(pull(alone, both)) < 3.5
     # the power of the test: the first steps of a training are others
     early = [held_out(seed, batch_size=4) for seed in range(10)]
@@ -267,19 +284,20 @@ class Shaky(Line):
         return loss
 
 
-def shaken(rank, how, **more):
-    Shaky.rank, Shaky.how = rank, how
+def shaken(how, **more):
+    Shaky.rank, Shaky.how = own_rank(), how
     torch.manual_seed(0)
     model, x = Shaky(), torch.from_numpy(np.random.default_rng(0).normal(size=(120, 5)))
     history = train(model, x, config=TrainingConfig(steps=30, batch_size=16), rng=4, **more)
     return weights(model), history.messages
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("how", "message"), [("raise", "the second process is off"), ("nan", "non-finite loss")]
 )
-def test_all_go_back_if_one_diverges(how, message, quick, capfd):
-    (first, messages), (second, others) = together(lambda rank: shaken(rank, how))
+def test_all_go_back_if_one_diverges(how, message, capfd):
+    (first, messages), (second, others) = together(lambda: shaken(how))
     assert same(first, second)
     assert messages == others
     assert len(messages) == 1
@@ -289,7 +307,7 @@ def test_all_go_back_if_one_diverges(how, message, quick, capfd):
 
 def test_all_end_within_seconds_if_one_breaks():
     started = time.monotonic()
-    lost, broken = together(lambda rank: shaken(rank, "break"))
+    lost, broken = together(lambda: shaken("break"))
     assert isinstance(broken, KeyError)
     assert isinstance(lost, LostProcessError)
     assert "the message of that one says why" in str(lost)
@@ -297,30 +315,30 @@ def test_all_end_within_seconds_if_one_breaks():
 
 
 def test_a_signal_to_one_stops_all_with_a_checkpoint(tmp_path):
-    def task(rank):
-        return shaken(rank, "signal", checkpoint=pg.training.Checkpoint(tmp_path / "kept"))
+    def task():
+        return shaken("signal", checkpoint=pg.training.Checkpoint(tmp_path / "kept"))
 
     for error in together(task):
         assert isinstance(error, SystemExit)
         assert error.code == 143
     assert len(list((tmp_path / "kept").glob("checkpoint-*"))) == 1
     (first, _), (second, _) = together(
-        lambda rank: shaken(rank, "none", checkpoint=pg.training.Checkpoint(tmp_path / "kept"))
+        lambda: shaken("none", checkpoint=pg.training.Checkpoint(tmp_path / "kept"))
     )
-    alone, _ = together(lambda rank: shaken(rank, "none"))[0]
+    alone, _ = together(lambda: shaken("none"))[0]
     assert same(first, second)
     assert same(first, alone)
 
 
 def test_different_calls_are_refused():
-    for error in together(lambda rank: fit(normal_events(), pg.VAE(**TINY), rng=rank)):
+    for error in together(lambda: fit(normal_events(), pg.VAE(**TINY), rng=own_rank())):
         assert isinstance(error, ValueError)
         assert "2 processes of torchrun have different events, settings or seeds" in str(error)
 
 
 def test_an_empty_share_is_refused():
     config = TrainingConfig(steps=5, batch_size=1)
-    for error in together(lambda rank: fitted_line(config)):
+    for error in together(lambda: fitted_line(config)):
         assert isinstance(error, ValueError)
         assert "batch_size" in str(error)
 
@@ -328,8 +346,8 @@ def test_an_empty_share_is_refused():
 def test_the_clock_of_the_first_process_ends_all(monkeypatch):
     config = TrainingConfig(budget="1s", batch_size=16)
 
-    def task(rank):
-        if rank == 1:
+    def task():
+        if own_rank() == 1:
             slow = time.monotonic
             monkeypatch.setattr(loop_module.time, "monotonic", lambda: slow() * 0.01)
         return fitted_line(config)
@@ -343,7 +361,7 @@ def test_the_clock_of_the_first_process_ends_all(monkeypatch):
 def test_a_stream_in_two_processes(tmp_path):
     pg.write_events(tmp_path / "a.h5", normal_events(3000))
 
-    def task(rank):
+    def task():
         stream = pg.stream(tmp_path / "a.h5", memory="20 MB")
         made = pg.Surrogate.fit(stream, pg.VAE(**TINY), training=SHORT, rng=3)
         return weights(made.model), made.history.to_dict()
@@ -355,28 +373,26 @@ def test_a_stream_in_two_processes(tmp_path):
 # ---------------------------------------------------------------- the shell
 
 
-def shell(rank, folder, line):
+def shell(folder, line):
     """Exit code of a line, with what it says in files of the process."""
     for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(folder / f"{name}{rank}", os.O_WRONLY | os.O_CREAT), number)
-    sys.stdout = os.fdopen(1, "w")
-    code = main(line.split())
-    sys.stdout.flush()
-    return code
+        os.dup2(os.open(folder / f"{name}{own_rank()}", os.O_WRONLY | os.O_CREAT), number)
+    with os.fdopen(1, "w") as sys.stdout, os.fdopen(2, "w") as sys.stderr:
+        return main(line.split())
 
 
 def test_the_first_process_writes_and_speaks(tmp_path):
     pg.write_events(tmp_path / "a.h5", normal_events())
     line = f"train {tmp_path}/a.h5 --model vae --vae.n-hidden 8 --steps 20 --batch-size 32"
     run = tmp_path / "run"
-    assert together(lambda rank: shell(rank, tmp_path, f"{line} -o {run}")) == [0, 0]
+    assert together(lambda: shell(tmp_path, f"{line} -o {run}")) == [0, 0]
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "a.h5", "err0", "err1", "out0", "out1", "run"
     ]  # fmt: skip
     assert "640 events seen" in (tmp_path / "out0").read_text()
     assert (tmp_path / "out1").read_text() == ""
     assert len(pg.Surrogate.load(run)(5, rng=1)) == 5
-    assert together(lambda rank: shell(rank, tmp_path, f"{line} -o {run}")) == [0, 0]
+    assert together(lambda: shell(tmp_path, f"{line} -o {run}")) == [0, 0]
     assert "trained already" in (tmp_path / "out0").read_text()
     assert (tmp_path / "out1").read_text() == ""
 
@@ -385,8 +401,9 @@ def test_the_first_process_writes_and_speaks(tmp_path):
     ("line", "remedy"), [("sample run -n 10", "--shard"), ("info run", "without torchrun")]
 )
 def test_other_commands_are_refused(tmp_path, line, remedy):
-    assert together(lambda rank: shell(rank, tmp_path, line)) == [1, 1]
-    told = (tmp_path / "err0").read_text()
+    assert together(lambda: shell(tmp_path, line)) == [1, 1]
+    told = " ".join((tmp_path / "err1").read_text().split())
+    assert told.startswith("error in process 1 of 2: torchrun starts 2 processes")
     assert "only `physgen train` is one job of many processes" in told
     assert remedy in told
 

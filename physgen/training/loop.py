@@ -187,6 +187,11 @@ def _run(
                 f"the {ranks.world} processes of torchrun have different events, settings or "
                 "seeds; every call of fit or train is one training of all of them"
             )
+        if data.batch_size < ranks.world:
+            raise ValueError(
+                f"batch_size={data.batch_size} leaves none of its events to some of the "
+                f"{ranks.world} processes; it is that of all of them together"
+            )
         ranks.settle(model.to(config.device))
         loop = Loop(model, data, config, generator, progress, ranks)
         if checkpoint is None:

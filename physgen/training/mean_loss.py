@@ -76,8 +76,11 @@ class MeanLoss:
         rng: Random,
         factor: float,
     ) -> Tensor:
-        parts = lambda: (factor * part for part in self._parts(rows, player, rng))
-        return self._spared(lambda: gradient(parts(), optimizer), rows)
+        def compute() -> Tensor:
+            parts = self._parts(rows, player, rng)
+            return gradient((factor * part for part in parts), optimizer)
+
+        return self._spared(compute, rows)
 
     def value(self, rows: Tensor, player: str, rng: Random) -> float:
         """The mean loss."""

@@ -8,7 +8,7 @@ process, which tells the others what came of it. With one process nothing is sha
 from __future__ import annotations
 
 import atexit
-import datetime
+import datetime as dt
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from physgen.training.packing import pack, unpack
 
-__all__ = ["LostProcessError", "Ranks", "bits_of", "world_size"]
+__all__ = ["LostProcessError", "Ranks", "bits_of", "rank_and_world"]
 
 T = TypeVar("T")
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # after which a process that says nothing is lost; one that ended is noticed at once
-_TIMEOUT = datetime.timedelta(minutes=10)
+_TIMEOUT = dt.timedelta(minutes=10)
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -36,16 +36,18 @@ class LostProcessError(RuntimeError):
     """Another process of the training has ended or says nothing more."""
 
 
-def world_size() -> int:
-    """Number of processes that torchrun, or the caller's process group, has here."""
+def rank_and_world() -> tuple[int, int]:
+    """Number of this process, and how many the caller's process group or torchrun has."""
     if dist.is_available() and dist.is_initialized():
-        return dist.get_world_size()
-    return int(os.environ["WORLD_SIZE"]) if set(_VARIABLES) <= os.environ.keys() else 1
+        return dist.get_rank(), dist.get_world_size()
+    if not set(_VARIABLES) <= os.environ.keys():
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of one training.
+    """One process among those of one training.
 
     Parameters
     ----------
@@ -69,7 +71,7 @@ class Ranks:
         LostProcessError
             If the others do not come.
         """
-        world = world_size()
+        rank, world = rank_and_world()
         if world == 1:
             return cls()
         if not dist.is_available():
@@ -84,7 +86,7 @@ class Ranks:
                     f"the {world} processes of this training did not meet ({error})"
                 ) from error
             atexit.register(_leave)
-        return cls(dist.get_rank(), world)
+        return cls(rank, world)
 
     @property
     def leads(self) -> bool:
@@ -235,13 +237,12 @@ class Ranks:
 
 def bits_of(model: nn.Module) -> int:
     """A number that differs where weights do, in whatever bit."""
-    sums = [
-        p.detach().contiguous().view(_INTEGERS[p.element_size()]).sum(dtype=torch.int64)
-        for p in model.parameters()
-    ]
-    # odd factors, so that equal changes of two tensors do not cancel
-    factors = torch.arange(1, 2 * len(sums), 2, device=sums[0].device) if sums else None
-    return int((torch.stack(sums) * factors).sum()) if sums else 0
+    total = 0
+    for k, p in enumerate(model.parameters()):
+        bits = p.detach().contiguous().view(_INTEGERS[p.element_size()])
+        # odd factors, so that equal changes of two tensors do not cancel
+        total += (2 * k + 1) * int(bits.sum(dtype=torch.int64))
+    return total
 
 
 def _choose_device(device: str) -> None:
