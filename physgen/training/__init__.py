@@ -8,7 +8,7 @@ Around it: a budget in epochs, steps or seconds; warm-up and decay of the learni
 of the weights, of which the best is kept where a model scores itself; a held-out loss; looks into
 the model, which shows what it wants to be seen; and a guard that returns to the last good state
 when a loss is not finite or the model says that it diverges. A training that is kept in
-checkpoints goes on where it was killed. Under torchrun many processes run the one loop, each on its
+checkpoints goes on where it was killed. Under torchrun many processes run the loop, each on its
 part of every batch.
 """
 
