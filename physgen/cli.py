@@ -11,7 +11,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -45,6 +45,7 @@ from physgen.shell_sample import sample, simulate
 from physgen.shell_settings import SHELL_SETTINGS, library_settings
 from physgen.shell_train import checkpoint_folder, is_trained
 from physgen.training import Checkpoint
+from physgen.training.ranks import Ranks, rank_and_world
 
 __all__ = ["app", "main"]
 
@@ -92,6 +93,9 @@ def train(
     the folder `run.training` beside the output, which is removed in the end. Where the output is
     there already, of the same events, settings and seed, nothing is done.
 
+    Many processes train one surrogate, each on its part of every batch, if torchrun starts them:
+    `torchrun --nproc-per-node=2 -m physgen train data/zmumu.root --epochs 3 --seed 1 -o run`
+
     Parameters
     ----------
     data
@@ -121,6 +125,7 @@ def train(
         Time (90s, 5m, 1h) or number of steps between two checkpoints.
     """
     settings = library_settings(model, families[model])
+    ranks = Ranks.found(training.device)
     storage.check_target(output)
     checkpoint = Checkpoint(checkpoint_folder(output), checkpoint_every)
     given = split_names(conditions)
@@ -135,18 +140,24 @@ def train(
         drop_nonfinite=drop_nonfinite,
     )
     if not checkpoint.exists() and is_trained(output, events, settings, given, training, seed):
-        print(
-            f"{output}: trained already on these events with these settings and this seed; delete "
-            "it to train again"
-        )
-        checkpoint.discard()  # what a kill right after the end has left
+        if ranks.leads:
+            print(
+                f"{output}: trained already on these events with these settings and this seed; "
+                "delete it to train again"
+            )
+            checkpoint.discard()  # what a kill right after the end has left
         return
     n_events = len(events) if isinstance(events, pg.Events) else events.n_entries
-    with _progress(f"training {model} on {n_events:,} events") as report:
+    title = f"training {model} on {n_events:,} events"
+    if ranks.world > 1:
+        title += f" in {ranks.world} processes"
+    with _progress(title) if ranks.leads else nullcontext() as report:
         surrogate = pg.Surrogate.fit(
             events, settings, conditions=given, training=training, rng=seed, progress=report,
             checkpoint=checkpoint.folder, checkpoint_every=checkpoint_every,
         )  # fmt: skip
+    if not ranks.leads:
+        return
     files = [{"name": file.name, "sha256": _sha256(file)} for file in event_files(data)]
     surrogate.info |= {"file": files[0]} if len(files) == 1 else {"files": files}
     surrogate.save(output)
@@ -342,16 +353,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Messages()])
     logging.getLogger("physgen.training").setLevel(logging.INFO)
     try:
+        _refuse_many(sys.argv[1:] if arguments is None else arguments)
         result = app(arguments, exit_on_error=False, result_action="return_value")
     except cyclopts.CycloptsError:
         return 2
     except (ValueError, TypeError, OSError, RuntimeError, IndexError) as error:
-        _tell("[bold red]error:[/]", str(error))
+        here, n = rank_and_world()
+        where = f" in process {here} of {n}" if n > 1 else ""
+        _tell(f"[bold red]error{where}:[/]", str(error))
         return 1
     except KeyboardInterrupt:
-        stderr.print("stopped")
+        if rank_and_world()[0] == 0:
+            stderr.print("stopped")
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _refuse_many(arguments: Sequence[str]) -> None:
+    """Raise ValueError where torchrun has started what many processes cannot do together."""
+    asked = arguments[0] if arguments else ""
+    n = rank_and_world()[1]
+    if n == 1 or asked == "train" or asked.startswith("-"):
+        return
+    if asked in ("sample", "simulate"):
+        remedy = "start one command per job, with --shard 1/4, 2/4, ... (see --help)"
+    else:
+        remedy = "start it without torchrun"
+    raise ValueError(
+        f"torchrun starts {n} processes of `physgen {asked}`, but only `physgen train` "
+        f"is one job of many processes; {remedy}"
+    )
 
 
 class _Messages(logging.Handler):

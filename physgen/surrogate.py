@@ -95,7 +95,7 @@ class Surrogate:
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: str | int = "5m",
     ) -> Surrogate:
-        """Train a surrogate on events.
+        """Train a surrogate on events; in the processes of torchrun, one by all of them.
 
         Parameters
         ----------

@@ -39,10 +39,14 @@ class GenerativeModel(nn.Module, ABC):
     splits_batches : bool, default False
         Whether the loss of an event does not depend on the others of its batch, so that a batch
         may be taken in parts where the memory of the device is too small for it.
+    batch_means : tuple of str, default ()
+        Names of buffers that follow means over the batches. Where many processes train, each on
+        its part of a batch, these become those over the whole; other buffers are of each process.
     """
 
     judges: bool = False
     splits_batches: bool = False
+    batch_means: tuple[str, ...] = ()
 
     @property
     def gradient_scale(self) -> float:

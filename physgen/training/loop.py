@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from physgen.random import GeneratorRandom, Random, Rng, as_generator
+from physgen.random import GeneratorRandom, Rng, as_generator, derived_seed
 from physgen.training.average import Average
 from physgen.training.batches import Batches, normalized
 from physgen.training.best import Best
@@ -24,6 +24,7 @@ from physgen.training.looks import Looks, untouched
 from physgen.training.mean_loss import MeanLoss
 from physgen.training.players import descend, optimizers_of
 from physgen.training.pools import Pools
+from physgen.training.ranks import Ranks, bits_of
 from physgen.training.resuming import Keeper, identity
 from physgen.training.schedule import Schedule
 from physgen.training.snapshot import Snapshot
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 # losses are read after so many steps; in a training by the clock after so many seconds at least,
 # in one of so many steps after a fiftieth of them, so that no bit hangs on the clock
 _LOG_STEPS, _MAX_LOG_STEPS, _N_LOGS, _LOG_SECONDS = 100, 1000, 50, 1.0
+# seeds of the noise of each process, beside those of samples, temperatures and orders
+_NOISE = 6
 
 
 def train(
@@ -78,6 +81,11 @@ def train(
     Of a model its ``state_dict`` is kept: parameters, buffers, and a tensor that its
     ``get_extra_state`` may return.
 
+    In the processes of torchrun this is one training of all of them, to be called by each with the
+    same arguments. ``batch_size`` is that of all; each takes its part of every batch with noise
+    of its own, except that the first step is taken by all alike on the whole batch, from which
+    models learn their scales. The first process looks, scores and writes. All end with its state.
+
     Parameters
     ----------
     model : nn.Module
@@ -107,18 +115,22 @@ def train(
         model then holds the last good state, with its averaged weights. Or if the memory of the
         device is too small for a batch that cannot be split.
     ValueError, BlockingIOError
-        If the checkpoint is of another training or damaged, or in use by another process.
+        If the checkpoint is of another training or damaged, or in use by another process; or if
+        the processes of one training are given different things.
+    LostProcessError
+        If another process of the training has ended.
     """
     if not config.has_budget:
         raise ValueError("say how long to train: epochs=, steps= or budget= (e.g. '60s')")
+    ranks = Ranks.found(config.device)
     if condition is None:
         condition = x.new_zeros(len(x), 0)
     generator = as_generator(rng, config.device)
     about = {}
-    if checkpoint is not None:
-        about = identity((x, condition, weight), config, generator)
+    if checkpoint is not None or ranks.world > 1:
+        about = identity((x, condition, weight), config, generator, ranks)
     data = Batches(x, condition, normalized(weight, len(x)), config, generator)
-    return _run(model, data, config, generator, progress, checkpoint, about)
+    return _run(model, data, config, generator, progress, checkpoint, about, ranks)
 
 
 def train_on(
@@ -148,12 +160,15 @@ def train_on(
     """
     if not config.has_budget:
         raise ValueError("say how long to train: epochs=, steps= or budget= (e.g. '60s')")
+    ranks = Ranks.found(config.device)
     generator = as_generator(rng, config.device)
     turns: Mapping[str, int] = getattr(model, "turns", {})
     n_turns = 1 + sum(n - 1 for n in turns.values())
     with contextlib.closing(data(generator, n_turns)) as pools:
-        about = {} if checkpoint is None else identity(pools.tensors, config, generator)
-        return _run(model, pools, config, generator, progress, checkpoint, about)
+        about = {}
+        if checkpoint is not None or ranks.world > 1:
+            about = identity(pools.tensors, config, generator, ranks)
+        return _run(model, pools, config, generator, progress, checkpoint, about, ranks)
 
 
 def _run(
@@ -164,12 +179,25 @@ def _run(
     progress: Callable[[Progress], None] | None,
     checkpoint: Checkpoint | None,
     about: Mapping[str, Any],
+    ranks: Ranks,
 ) -> History:
     with threads(config.n_threads):
-        loop = Loop(model.to(config.device), data, config, generator, progress)
+        if ranks.differ(dict(about)):
+            raise ValueError(
+                f"the {ranks.world} processes of torchrun have different events, settings or "
+                "seeds; every call of fit or train is one training of all of them"
+            )
+        if data.batch_size < ranks.world:
+            raise ValueError(
+                f"batch_size={data.batch_size} leaves none of its events to some of the "
+                f"{ranks.world} processes; it is that of all of them together"
+            )
+        ranks.settle(model.to(config.device))
+        loop = Loop(model, data, config, generator, progress, ranks)
         if checkpoint is None:
             return loop.run()
-        with checkpoint.held(about), Keeper.of(loop, checkpoint) as keeper:
+        held = checkpoint.held(about) if ranks.leads else contextlib.nullcontext()
+        with held, Keeper.of(loop, checkpoint) as keeper:
             return keeper.history or loop.run(keeper)
 
 
@@ -183,14 +211,18 @@ class Loop:
         config: TrainingConfig,
         generator: torch.Generator,
         progress: Callable[[Progress], None] | None,
+        ranks: Ranks,
     ) -> None:
         # any nn.Module with a loss of this signature is welcome, so its type says no more
         self.model: Any = model
-        self.data, self.config = data, config
-        self.rng: Random = GeneratorRandom(generator)
+        self.data, self.config, self.ranks = data, config, ranks
+        self.rng = self.noise = GeneratorRandom(generator)
+        if ranks.world > 1:
+            seed = derived_seed(generator.initial_seed() % (1 << 64), _NOISE, ranks.rank)
+            self.noise = GeneratorRandom(as_generator(seed, config.device))
         self.optimizers = optimizers_of(model)
         self.turns: Mapping[str, int] = getattr(model, "turns", {})
-        self.mean_loss = MeanLoss(model, data)
+        self.mean_loss = MeanLoss(model, data, ranks)
         self.largest_gradient = config.gradient_clip * getattr(model, "gradient_scale", 1.0)
         self.average = Average(model, config.averaging)
         self.best = Best(self.average)
@@ -206,7 +238,7 @@ class Loop:
         # the last state with finite losses and weights, and the last that passed a look as well
         self.good = self.sound = self.snapshot()
         self._empty_sums()
-        self.progress = progress
+        self.progress = progress if ranks.leads else None
         self.elapsed_before = self.since_log = 0.0
 
     def _n_steps(self) -> int | None:
@@ -223,6 +255,9 @@ class Loop:
         self._train_on(keeper)
         while not self._finished():
             self._train_on(keeper)
+        if self.ranks.world > 1:
+            self.ranks.settle(self.model)
+            self.history = History.from_dict(self.ranks.from_first(self.history.to_dict))
         if keeper is not None:
             keeper.finish(self.history)
         return self.history
@@ -260,15 +295,21 @@ class Loop:
             return 0.0
         if self.n_steps is not None:
             return self.step / self.n_steps
-        return self.looks.clock(time.monotonic() - self.started) / (self.deadline or 1.0)
+        return self.ranks.of_first(self._fraction_of_time(time.monotonic()))
+
+    def _fraction_of_time(self, now: float) -> float:
+        return self.looks.clock(now - self.started) / (self.deadline or 1.0)
 
     def _one_step(self) -> None:
         rows = self.data.next_batch()
+        # what models learn from their first batch must be the same in all processes
+        alike = self.step == 0
+        rng = self.rng if alike else self.noise
         for player, optimizer in self.optimizers.items():
             n_turns = self.turns.get(player, 1)
             for turn in range(n_turns):
                 own = rows if turn == 0 else self.data.next_batch()
-                loss = self.mean_loss.gradient(own, player, optimizer, self.rng)
+                loss = self.mean_loss.gradient(own, player, optimizer, rng, alike)
                 descend(optimizer, self.largest_gradient)
                 # summed on the device: reading the number would stop a GPU at every step
                 self.sums[player] = self.sums[player] + loss / n_turns
@@ -288,22 +329,32 @@ class Loop:
         self.last_log = now
         self._log()
         # at the end the averaged weights are looked at
-        looked = self._fraction() < 1.0 and self.looks.due(self.step, now - self.started)
+        looked = self._fraction() < 1.0 and self._is_look_due(now)
         if looked:
             self._look()
         self.good = self.snapshot()
         if looked or not self.looks.possible:
             self.sound = self.good
 
+    def _is_look_due(self, now: float) -> bool:
+        return bool(self.ranks.of_first(self.looks.due(self.step, now - self.started)))
+
     def _is_log_due(self, now: float) -> bool:
         if self.n_steps is None:
-            return self.n_summed >= _LOG_STEPS and now - self.last_log >= _LOG_SECONDS
+            if self.n_summed < _LOG_STEPS:
+                return False
+            return self.ranks.of_first(now - self.last_log) >= _LOG_SECONDS
         return self.n_summed >= min(max(_LOG_STEPS, self.n_steps // _N_LOGS), _MAX_LOG_STEPS)
 
     def _log(self) -> None:
         losses = {player: float(total) / self.n_summed for player, total in self.sums.items()}
         self._empty_sums()
         check_finite(losses, self.model)
+        if self.ranks.world > 1 and self.ranks.differ(bits_of(self.model)):
+            raise TrainingError(
+                f"the weights of the {self.ranks.world} processes have parted before step "
+                f"{self.step}: train on machines and versions of one kind"
+            )
         self.history.steps.append(self.step)
         self.history.seconds.append(time.monotonic() - self.started)
         for player, loss in losses.items():
@@ -317,7 +368,7 @@ class Loop:
 
     def _validate(self) -> None:
         rows = self.data.held_out[:4096]
-        if len(rows) == 0:
+        if len(rows) == 0 or not self.ranks.leads:
             return
         # the same noise each time, so that the curve shows the model and not the draw
         rng = GeneratorRandom(as_generator(0, self.config.device))
@@ -327,7 +378,7 @@ class Loop:
                 self.history.validation.setdefault(player, []).append(loss)
 
     def _look(self) -> None:
-        numbers, warnings = self.looks.take(self.step)
+        numbers, warnings = self.ranks.from_first(lambda: self.looks.take(self.step))
         self.history.add_look(self.step, numbers)
         for warning in warnings:
             # one that differs in its numbers alone is the same
@@ -337,7 +388,8 @@ class Loop:
                 self._tell(f"at step {self.step}: {warning}")
 
     def _tell(self, message: str) -> None:
-        logger.warning(message)
+        if self.ranks.leads:
+            logger.warning(message)
         self.history.messages.append(message)
 
     def snapshot(self) -> Snapshot:
@@ -381,7 +433,7 @@ class Loop:
 
     def _progress(self, now: float) -> Progress:
         elapsed = now - self.started
-        fraction = self._fraction()
+        fraction = self._fraction_of_time(now) if self.n_steps is None else self._fraction()
         n = max(1, self.n_summed)
         return Progress(
             step=self.step,

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from physgen.random import Random
 from physgen.training.batches import Batches
 from physgen.training.history import TrainingError
-from physgen.training.players import gradient
+from physgen.training.players import gradient, parameters_of
 from physgen.training.pools import Pools
+from physgen.training.ranks import Ranks
 
 __all__ = ["MeanLoss"]
 
@@ -28,19 +29,58 @@ class MeanLoss:
     A model whose attribute ``splits_batches`` is True has losses that do not depend on the other
     events of the batch. Where the device runs out of memory its batches are halved: the gradients
     of the parts add up to that of the whole. For other models, and parts of one event, there is a
-    TrainingError.
+    TrainingError. Of many processes each takes its share of every batch.
     """
 
-    def __init__(self, model: nn.Module, data: Batches | Pools) -> None:
+    def __init__(self, model: nn.Module, data: Batches | Pools, ranks: Ranks) -> None:
         self.model: Any = model
-        self.data = data
+        self.data, self.ranks = data, ranks
         self.n_parts = 1
 
     def gradient(
-        self, rows: Tensor, player: str, optimizer: torch.optim.Optimizer, rng: Random
+        self, rows: Tensor, player: str, optimizer: torch.optim.Optimizer, rng: Random, alike: bool
     ) -> Tensor:
-        """Give a player's parameters the gradient of the mean loss; the loss, of shape ()."""
-        return self._spared(lambda: gradient(self._parts(rows, player, rng), optimizer), rows)
+        """Give a player's parameters the gradient of the mean loss; the loss, of shape ().
+
+        Parameters
+        ----------
+        rows : Tensor of shape (batch_size,)
+        player : str
+        optimizer : torch.optim.Optimizer
+        rng : Random
+        alike : bool
+            Whether each of many processes takes the whole batch, with the same noise.
+        """
+        if self.ranks.world == 1:
+            return self._gradient(rows, player, optimizer, rng, 1.0)
+        own = rows if alike else self.ranks.share(rows)
+        share = 1 / self.ranks.world if alike else len(own) / len(rows)
+        loss, failure = self.data.x.new_zeros(()), None
+        try:
+            loss = self._gradient(own, player, optimizer, rng, share)
+        except FloatingPointError as error:
+            failure = error
+        means = [
+            getattr(module, name)
+            for module in self.model.modules()
+            for name in getattr(module, "batch_means", ())
+        ]
+        own_parameters = parameters_of(optimizer)
+        return self.ranks.sum_gradients(own_parameters, means, share, loss, failure)
+
+    def _gradient(
+        self,
+        rows: Tensor,
+        player: str,
+        optimizer: torch.optim.Optimizer,
+        rng: Random,
+        factor: float,
+    ) -> Tensor:
+        def compute() -> Tensor:
+            parts = self._parts(rows, player, rng)
+            return gradient((factor * part for part in parts), optimizer)
+
+        return self._spared(compute, rows)
 
     def value(self, rows: Tensor, player: str, rng: Random) -> float:
         """The mean loss."""

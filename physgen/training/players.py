@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["descend", "gradient", "optimizers_of"]
+__all__ = ["descend", "gradient", "optimizers_of", "parameters_of"]
 
 
 def optimizers_of(model: nn.Module) -> dict[str, torch.optim.Optimizer]:
@@ -26,7 +26,7 @@ def gradient(losses: Iterable[Tensor], optimizer: torch.optim.Optimizer) -> Tens
     Tensor of shape ()
         The sum.
     """
-    own = _parameters(optimizer)
+    own = parameters_of(optimizer)
     optimizer.zero_grad()
     total: Tensor | None = None
     for loss in losses:
@@ -47,9 +47,10 @@ def descend(optimizer: torch.optim.Optimizer, largest_gradient: float) -> None:
         Norm to which the gradient is clipped; 0 for none.
     """
     if largest_gradient > 0:
-        nn.utils.clip_grad_norm_(_parameters(optimizer), largest_gradient)
+        nn.utils.clip_grad_norm_(parameters_of(optimizer), largest_gradient)
     optimizer.step()
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Parameters that an optimizer moves."""
     return [p for group in optimizer.param_groups for p in group["params"]]

@@ -15,13 +15,14 @@ __all__ = ["StopSignal", "noted_signals"]
 class StopSignal:
     """Remembers the signal that asked the training to stop, if there was one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
+        self.patient = patient
         self.number: int | None = None
         self.previous: dict[int, Any] = {}
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal; the second one is no longer kept waiting."""
-        if self.number is not None:
+        """Note the signal; the second one is no longer kept waiting, unless it is patient."""
+        if self.number is not None and not self.patient:
             self.restore()
             signal.raise_signal(number)
         self.number = number
@@ -41,12 +42,17 @@ class StopSignal:
 
 
 @contextlib.contextmanager
-def noted_signals() -> Iterator[StopSignal]:
+def noted_signals(*, patient: bool = False) -> Iterator[StopSignal]:
     """Note SIGINT and SIGTERM inside; outside of the main thread none is ever noted.
 
     A signal that somebody else has asked to ignore stays ignored.
+
+    Parameters
+    ----------
+    patient : bool, default False
+        Let a second signal wait as well: torchrun passes on what the terminal has sent already.
     """
-    stop = StopSignal()
+    stop = StopSignal(patient=patient)
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

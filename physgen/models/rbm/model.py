@@ -41,6 +41,7 @@ class RBMModel(GenerativeModel):
     couplings of each hidden unit by a positive factor.
     """
 
+    batch_means = ("visible_mean", "hidden_mean")
     fast: Tensor
     visible_bias: Tensor
     hidden_bias: Tensor
