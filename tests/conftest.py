@@ -13,6 +13,9 @@ import physgen as pg
 
 REPOSITORY = Path(__file__).parents[1]
 
+# a program of its own, which test_fuzz.py starts
+collect_ignore = ["fuzzing"]
+
 # the same examples in every run: a failure can be repeated, and a run takes as long as the last
 hypothesis.settings.register_profile("physgen", deadline=None, derandomize=True, max_examples=30)
 hypothesis.settings.load_profile("physgen")
