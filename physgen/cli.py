@@ -9,6 +9,7 @@ says why); 2: the command line is wrong; 130 and 143: stopped by Ctrl-C or SIGTE
 import hashlib
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -355,6 +356,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _refuse_many(sys.argv[1:] if arguments is None else arguments)
         result = app(arguments, exit_on_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # whoever read our output has seen enough; what is flushed at the end must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # as a shell says SIGPIPE
     except cyclopts.CycloptsError:
         return 2
     except (ValueError, TypeError, OSError, RuntimeError, IndexError) as error:

@@ -215,3 +215,15 @@ def test_module_and_version():
         capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.stdout.strip() == f"physgen {pg.__version__}"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = (
+        f"{sys.executable} -m physgen info data/zmumu.root | head -1; echo ${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[2],
+        check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] in ("0", "141")
