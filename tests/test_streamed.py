@@ -19,6 +19,7 @@ from physgen.random import PhiloxRandom
 from physgen.schema import Field, Schema
 from physgen.survey import keys_of, survey
 from physgen.training import Pool, Pools, TrainingConfig
+from physgen.training.loop import Loop
 
 N = 3000
 
@@ -265,6 +266,37 @@ def test_a_training_is_decided_by_its_seed(files):
     assert surrogate.conditions.ranges["energy"] == (truth["energy"].min(), truth["energy"].max())
     assert surrogate.schema == truth.schema
     assert len(surrogate(10, {"energy": 5.0}, rng=1)) == 10
+
+
+class Killed(BaseException):
+    """What a kill looks like from within."""
+
+
+def test_a_training_that_is_killed_goes_on_to_the_same_bits(files, tmp_path, monkeypatch):
+    def weights(folder=None):
+        surrogate = pg.Surrogate.fit(
+            pg.stream(files, memory="5 MB"), pg.VAE(n_hidden=8), steps=20, rng=1,
+            checkpoint=folder, checkpoint_every=3,
+        )  # fmt: skip
+        return torch.cat([p.flatten() for p in surrogate.model.state_dict().values()])
+
+    undisturbed, step, done = weights(), Loop._one_step, itertools.count(1)
+
+    def dying(loop):
+        if next(done) == 14:
+            raise Killed
+        step(loop)
+
+    monkeypatch.setattr(Loop, "_one_step", dying)
+    with pytest.raises(Killed):
+        weights(tmp_path / "run")
+    assert torch.equal(weights(tmp_path / "run"), undisturbed)
+    assert next(done) == 14 + (20 - 12) + 1  # went on after step 12
+    with pytest.raises(ValueError, match="another"):
+        pg.Surrogate.fit(
+            pg.stream(files, memory="6 MB"), pg.VAE(n_hidden=8), steps=20, rng=1,
+            checkpoint=tmp_path / "run",
+        )  # fmt: skip
 
 
 def test_the_law_is_that_of_a_training_in_memory(tmp_path):
