@@ -6,24 +6,19 @@ says why); 2: the command line is wrong; 130 and 143: stopped by Ctrl-C or SIGTE
 ``compare``, 1 and 3 for FAIL and INCONCLUSIVE.
 """
 
-import hashlib
-import inspect
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import cyclopts
 from cyclopts import App, Group, Parameter
 from rich.console import Console
 
 import physgen as pg
-from physgen import storage
-from physgen.files import event_files
 from physgen.files.checks import printable
 from physgen.report.report import check_target as check_report
 from physgen.scoreboard import scoreboard as place_showers
@@ -34,7 +29,6 @@ from physgen.shell_lecture import lecture
 from physgen.shell_options import (
     Flag,
     Names,
-    Output,
     Packs,
     Seed,
     Whole,
@@ -43,10 +37,8 @@ from physgen.shell_options import (
 )
 from physgen.shell_refine import refine
 from physgen.shell_sample import sample, simulate
-from physgen.shell_settings import SHELL_SETTINGS, library_settings
-from physgen.shell_train import checkpoint_folder, is_trained
-from physgen.training import Checkpoint
-from physgen.training.ranks import Ranks, rank_and_world
+from physgen.shell_train import train_command
+from physgen.training.ranks import rank_and_world
 
 __all__ = ["app", "main"]
 
@@ -58,144 +50,12 @@ app = App(
     version=f"physgen {pg.__version__}",
     help_format="markdown",
     error_console=stderr,
+    suppress_keyboard_interrupt=False,  # main() says that it stopped
 )
 
-TRAINING = Group("Training", sort_key=-1)
 VERDICT = Group("Verdict", sort_key=-1)
 _MAX_LINE = 10_000  # of a message; what is in it may come from a file
 EXIT_CODES = {"pass": 0, "pass with difference": 0, "fail": 1, "inconclusive": 3}
-
-
-def train(
-    data: Annotated[list[Path], Flag],
-    *,
-    output: Output,
-    model: Literal["diffusion", "gan", "vae", "rbm", "ebm", "masked"] = "diffusion",
-    fields: Names = None,
-    conditions: str | None = None,
-    cut: str | None = None,
-    tree: str | None = None,
-    binning: Path | None = None,
-    drop_nonfinite: bool = False,
-    memory: str | None = None,
-    seed: Seed = 0,
-    checkpoint_every: str = "5m",
-    training: Annotated[
-        pg.TrainingConfig, Parameter(name="*", group=TRAINING)
-    ] = pg.TrainingConfig(),
-    **families: Any,
-) -> None:
-    """Train a surrogate on a file of events.
-
-    Example: `physgen train data/zmumu.root --model diffusion --fields mu1_pt,met,njet
-    --conditions njet --budget 60s --seed 1 -o run`
-
-    A training that was killed or stopped goes on when the same line is repeated: it is kept in
-    the folder `run.training` beside the output, which is removed in the end. Where the output is
-    there already, of the same events, settings and seed, nothing is done.
-
-    Many processes train one surrogate, each on its part of every batch, if torchrun starts them:
-    `torchrun --nproc-per-node=2 -m physgen train data/zmumu.root --epochs 3 --seed 1 -o run`
-
-    Parameters
-    ----------
-    data
-        ROOT, HDF5 or IDX file; several files, or patterns such as 'part*.root', are read as one.
-    output
-        Folder of the surrogate.
-    model
-        Family of the model.
-    fields
-        Columns to learn, separated by commas; all by default.
-    conditions
-        Columns that will be given, not generated, separated by commas.
-    cut
-        Events to keep, e.g. "mu1_pt > 30 and njet == 0".
-    tree
-        Tree of a ROOT file with several.
-    binning
-        Binning XML of a CaloChallenge file.
-    drop_nonfinite
-        Leave out events with NaN or infinite values.
-    memory
-        Do not read all events at once, but in parts that take no more than this, e.g. 2GB: for
-        files larger than the memory.
-    seed
-        Seed of weights, batches and noise.
-    checkpoint_every
-        Time (90s, 5m, 1h) or number of steps between two checkpoints.
-    """
-    settings = library_settings(model, families[model])
-    ranks = Ranks.found(training.device)
-    storage.check_target(output)
-    checkpoint = Checkpoint(checkpoint_folder(output), checkpoint_every)
-    given = split_names(conditions)
-    wanted = split_names(fields)
-    read = pg.read_events if memory is None else partial(pg.stream, memory=memory)
-    events = read(
-        data,
-        fields=None if wanted is None else [*wanted, *(n for n in given or () if n not in wanted)],
-        cut=cut,
-        tree=tree,
-        binning=binning,
-        drop_nonfinite=drop_nonfinite,
-    )
-    if not checkpoint.exists() and is_trained(output, events, settings, given, training, seed):
-        if ranks.leads:
-            print(
-                f"{output}: trained already on these events with these settings and this seed; "
-                "delete it to train again"
-            )
-            checkpoint.discard()  # what a kill right after the end has left
-        return
-    n_events = len(events) if isinstance(events, pg.Events) else events.n_entries
-    title = f"training {model} on {n_events:,} events"
-    if ranks.world > 1:
-        title += f" in {ranks.world} processes"
-    with _progress(title) if ranks.leads else nullcontext() as report:
-        surrogate = pg.Surrogate.fit(
-            events, settings, conditions=given, training=training, rng=seed, progress=report,
-            checkpoint=checkpoint.folder, checkpoint_every=checkpoint_every,
-        )  # fmt: skip
-    if not ranks.leads:
-        return
-    files = [{"name": file.name, "sha256": _sha256(file)} for file in event_files(data)]
-    surrogate.info |= {"file": files[0]} if len(files) == 1 else {"files": files}
-    surrogate.save(output)
-    checkpoint.discard()
-    history = surrogate.history
-    player, losses = next(iter(history.losses.items()))
-    print(
-        f"{output}: {surrogate!r}, {history.n_events_seen:,} events seen in "
-        f"{history.seconds[-1]:.0f} s, last {player} loss {losses[-1]:.4g}"
-    )
-    if shown := history.describe():
-        print(shown)
-
-
-def _train_command() -> Callable[..., None]:
-    """Give the command one parameter per family, whose options are those of its settings."""
-    signature = inspect.signature(train)
-    plain = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    families = [
-        inspect.Parameter(
-            family,
-            inspect.Parameter.KEYWORD_ONLY,
-            annotation=Annotated[kind, Parameter(group=Group(f"Settings of {kind.__name__}"))],
-            default=kind(),
-        )
-        for family, kind in SHELL_SETTINGS.items()
-    ]
-
-    def command(*args: Any, **kwargs: Any) -> None:
-        train(*args, **{family: kind() for family, kind in SHELL_SETTINGS.items()} | kwargs)
-
-    command.__doc__ = train.__doc__
-    command.__signature__ = signature.replace(parameters=[*plain, *families])  # type: ignore[attr-defined]  # functions have one
-    return command
-
-
-app.command(_train_command(), name="train")
 
 
 @app.command
@@ -218,6 +78,7 @@ def compare(
     strict: Annotated[bool, Flag, Parameter(group=VERDICT)] = False,
     n_permutations: Annotated[int, Whole] = 999,
     max_events: Annotated[int, Whole] = 20_000,
+    memory: str | None = None,
     output: Annotated[list[Path] | None, Flag, Parameter(name=["--output", "-o"])] = None,
     drop_nonfinite: Annotated[bool, Flag] = False,
     seed: Seed = 0,
@@ -264,6 +125,9 @@ def compare(
         Draws of the null of each test.
     max_events
         Events per side of the tests that compare all columns together.
+    memory
+        Do not read all events, but compare a random sample of each file, so that no more than
+        this is taken, e.g. 2GB: for files larger than the memory.
     output
         Report to write: .html, .json or .txt; repeatable.
     drop_nonfinite
@@ -278,10 +142,13 @@ def compare(
             "--scoreboard is for showers in the layout of the CaloChallenge: give their binning "
             "XML as --binning"
         )
+    if memory is not None and (scoreboard or chains is not None):
+        option = "--scoreboard" if scoreboard else "--chains"
+        raise ValueError(f"{option} needs all events in their order, not a sample: omit --memory")
     for path in output or ():
         check_report(path)
-    read = partial(
-        pg.read_events,
+    read: Callable[..., Any] = partial(
+        pg.read_events if memory is None else partial(pg.stream, memory=memory),
         fields=split_names(fields),
         cut=cut,
         tree=tree,
@@ -289,8 +156,7 @@ def compare(
         drop_nonfinite=drop_nonfinite,
     )
     truth, made = read(reference), read(candidate)
-    if chains is not None and chains not in (*truth.schema.names, *made.schema.names):
-        raise pg.SchemaError(f"no file has a field {chains!r} that numbers Markov chains")
+    numbered = _chain_fields((truth, made), chains)
     # before the report: files without a place on the board are told at once
     board = place_showers(truth, made, rng=seed) if scoreboard else None
     report = pg.compare(
@@ -298,7 +164,7 @@ def compare(
         made,
         train=None if train is None else read(train),
         observables=pack_names(observables),
-        chains=(_field_of(truth, chains), _field_of(made, chains)),
+        chains=numbered,
         tolerance=0.1 if tolerance is None else tolerance,
         for_events=for_events,
         max_auc=max_auc,
@@ -317,8 +183,16 @@ def compare(
     return EXIT_CODES[report.outcome] if decides else 0
 
 
-def _field_of(events: pg.Events, name: str | None) -> str | None:
-    return name if name is not None and name in events.schema else None
+def _chain_fields(
+    samples: tuple[pg.Events, pg.Events], name: str | None
+) -> tuple[str | None, str | None]:
+    """The field that numbers Markov chains, in each sample that has it."""
+    if name is None:
+        return None, None
+    truth, made = (name if name in events.schema else None for events in samples)
+    if truth is None and made is None:
+        raise pg.SchemaError(f"no file has a field {name!r} that numbers Markov chains")
+    return truth, made
 
 
 @app.command
@@ -340,6 +214,7 @@ def info(path: Path, *, tree: str | None = None) -> None:
         print(pg.describe(path, tree=tree))
 
 
+app.command(train_command(), name="train")
 app.command(refine)
 app.command(export)
 app.command(lecture)
@@ -405,41 +280,6 @@ def _tell(title: str, text: str) -> None:
     # without emoji=False rich draws the ":b:" of "a:b:c"
     text = "\n".join(printable(line, _MAX_LINE) for line in text.split("\n"))
     stderr.print(f"{title} {escape(text)}", highlight=False, emoji=False, soft_wrap=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Callable[[pg.Progress], None]]:
-    """A title and a bar on stderr with loss, events per second and time left.
-
-    The bar takes the room that the numbers leave; with two players they fill 80 columns.
-    """
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (
-        BarColumn(bar_width=None), TextColumn("{task.percentage:3.0f} %"),
-        TextColumn("{task.fields[numbers]}"),
-    )  # fmt: skip
-    stderr.print(title, highlight=False, soft_wrap=True)
-    with Progress(*columns, console=stderr, transient=False, expand=True) as bar:
-        task = bar.add_task(title, total=1.0, numbers="")
-
-        def report(at: pg.Progress) -> None:
-            bar.update(task, completed=at.fraction, numbers=_numbers(at))
-
-        yield report
-        bar.update(task, completed=1.0)
-
-
-def _numbers(at: pg.Progress) -> str:
-    single = len(at.loss) == 1
-    losses = ", ".join(f"{'loss' if single else p} {loss:.3f}" for p, loss in at.loss.items())
-    minutes, seconds = divmod(round(at.seconds_left), 60)
-    return f"{losses}  {at.events_per_second:,.0f} events/s  {minutes}:{seconds:02} left"
 
 
 if __name__ == "__main__":

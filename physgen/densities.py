@@ -168,6 +168,8 @@ def log_volume(preprocessor: Preprocessor) -> float:
     ValueError
         If a column went through a transform that is not one to one or not linear.
     """
+    if preprocessor.clouds:
+        raise ValueError(f"log_prob knows no jagged columns: {', '.join(preprocessor.clouds)}")
     total = 0.0
     for name, transform in preprocessor.transforms.items():
         if name in preprocessor.schema.with_role("condition"):
@@ -181,8 +183,6 @@ def log_volume(preprocessor: Preprocessor) -> float:
             )
         if isinstance(transform, Linear | Standardize):
             total -= float(np.log(transform.std).sum())
-    if preprocessor.clouds:
-        raise ValueError(f"log_prob knows no jagged columns: {', '.join(preprocessor.clouds)}")
     return total
 
 

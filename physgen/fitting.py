@@ -7,15 +7,15 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
 from physgen import storage
-from physgen.conditions import range_of
-from physgen.events import Events, require_events
+from physgen.events import Events
 from physgen.models import RBM
 from physgen.models.base import ModelSettings, TensorSpec
 from physgen.preprocessing import Preprocessor
@@ -26,22 +26,20 @@ from physgen.training import (
     History,
     Progress,
     TrainingConfig,
-    TrainingError,
     train,
 )
 from physgen.transforms import OneHot, Transform
 
 __all__ = [
+    "InMemory",
+    "Source",
     "build",
-    "fit",
     "kept",
     "one_hot_columns",
     "origin",
     "training_events",
     "with_budget",
 ]
-
-Made = TypeVar("Made")
 
 # an array of integers of more values than these is a picture, not one of categories
 _MAX_CATEGORIES = 12
@@ -120,68 +118,80 @@ def build(
         return model.build(spec), model
 
 
-def fit(
-    events: Events,
-    model: ModelSettings | nn.Module,
-    *,
-    fields: Iterable[str] | None,
-    conditions: Iterable[str] | None,
-    transforms: Mapping[str, Transform],
-    config: TrainingConfig,
-    seed: int,
-    progress: Callable[[Progress], None] | None,
-    checkpoint: str | os.PathLike[str] | None,
-    checkpoint_every: str | int,
-    finish: Callable[..., Made],
-) -> Made:
-    """Train on events in memory: what :meth:`physgen.Surrogate.fit` does.
+class Source(Protocol):
+    """Events to learn from: :class:`InMemory`, or :class:`physgen.streamed.Streamed`."""
 
-    Parameters
-    ----------
-    finish : callable
-        Makes the surrogate of its parts, as :class:`physgen.Surrogate` does.
+    @property
+    def events(self) -> Events:
+        """Those that the preprocessing is fitted to, with the roles of their columns."""
+        ...
 
-    Raises
-    ------
-    SchemaError, ValueError, TrainingError
-        As :meth:`physgen.Surrogate.fit`.
-    """
-    require_events("what a surrogate learns from", events)
-    events = training_events(events, fields, conditions)
-    preprocessor = Preprocessor.fit(events, one_hot_columns(events, model) | dict(transforms))
-    noise = PhiloxRandom(seed, torch.arange(len(events)), stream=1)
-    x, condition = preprocessor.forward(events, rng=noise)
-    module, settings = build(model, preprocessor.spec, seed)
-    weight = None
-    if events.schema.weight is not None:
-        weight = torch.from_numpy(events.weights)
-    info = origin(events, config, seed)
-    ranges = {n: range_of(events[n]) for n in events.schema.with_role("condition")}
+    @property
+    def mean_weight(self) -> float:
+        """Of all events."""
+        ...
 
-    def surrogate(history: History) -> Made:
-        return finish(
-            preprocessor=preprocessor, model=module, settings=settings, ranges=ranges,
-            mean_weight=float(events.weights.mean()), history=history, info=info,
-        )  # fmt: skip
+    @property
+    def about(self) -> dict[str, Any]:
+        """Which events these are, for ``surrogate.json`` and checkpoints."""
+        ...
 
-    try:
-        history = train(
+    def train(
+        self,
+        module: nn.Module,
+        preprocessor: Preprocessor,
+        *,
+        config: TrainingConfig,
+        seed: int,
+        progress: Callable[[Progress], None] | None,
+        checkpoint: Checkpoint | None,
+    ) -> History:
+        """Train a module on the features of all events."""
+        ...
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A :class:`Source` that holds all its events."""
+
+    events: Events
+
+    @property
+    def mean_weight(self) -> float:
+        """Of these events."""
+        return float(self.events.weights.mean())
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Number and hash of these events."""
+        return {"n_events": len(self.events), "events_sha256": self.events.sha256()}
+
+    def train(
+        self,
+        module: nn.Module,
+        preprocessor: Preprocessor,
+        *,
+        config: TrainingConfig,
+        seed: int,
+        progress: Callable[[Progress], None] | None,
+        checkpoint: Checkpoint | None,
+    ) -> History:
+        """Train on the features of these events."""
+        noise = PhiloxRandom(seed, torch.arange(len(self.events)), stream=1)
+        x, condition = preprocessor.forward(self.events, rng=noise)
+        weight = None
+        if self.events.schema.weight is not None:
+            weight = torch.from_numpy(self.events.weights)
+        return train(
             module, x, condition, weight=weight, config=config, rng=as_generator(seed),
-            progress=progress,
-            checkpoint=kept(checkpoint, checkpoint_every, module, settings, info),
+            progress=progress, checkpoint=checkpoint,
         )  # fmt: skip
-    except TrainingError as error:
-        if error.history is not None:
-            error.surrogate = surrogate(error.history)
-        raise
-    return surrogate(history)
 
 
-def origin(events: Events, config: TrainingConfig, seed: int) -> dict[str, Any]:
+def origin(source: Source, config: TrainingConfig, seed: int) -> dict[str, Any]:
     """Where a surrogate comes from: data, seed, settings of the training, versions."""
     return {
-        "n_events": len(events),
-        "events_sha256": events.sha256(),
+        **source.about,
         "seed": seed,
         "training": dataclasses.asdict(config),
         "versions": storage.versions(),

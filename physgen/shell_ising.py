@@ -22,7 +22,7 @@ from physgen.shell_ising_options import Temperatures, read_sides, read_temperatu
 from physgen.shell_ising_progress import Meter, progress
 from physgen.shell_ising_table import Tally, table
 from physgen.shell_ising_uniform import UniformTally, uniform_table
-from physgen.shell_options import Count, Output, Seed, Sharded, Whole
+from physgen.shell_options import Count, Output, Seed, Sharded, Whole, say
 
 if TYPE_CHECKING:
     from physgen.simulators.spin_simulator import SpinSimulator
@@ -151,7 +151,7 @@ def _run(
                 observe=run.observe,
             )
     except KeyboardInterrupt:
-        _say(run.stopped())
+        say(stderr, run.stopped())
         return _STOPPED
     # as wide as it is: a file has no width, and a terminal folds better than rich cuts
     Console(width=_TABLE_WIDTH).print(run.table())
@@ -189,14 +189,14 @@ class _Run:
         self._doing = "while measuring how long chains must run, before any event"
         with stderr.status("measuring how long chains must run"):
             self.times = self._simulator.thermalization(self._beta)
-        _say(f"sampling: {self.times.in_words()}")
+        say(stderr, f"sampling: {self.times.in_words()}")
         self.meter = Meter(self._simulator, self.times)
         self._doing = "before the first events were written"
 
     def pieces(self, first: int) -> Iterator[Events]:
         self.advance(0)
         if first:
-            _say(f"going on after {first:,} events of {parts_folder(self._output)}")
+            say(stderr, f"going on after {first:,} events of {parts_folder(self._output)}")
         self.meter.start()
         start, stop = self._span
         for events in self._simulator.stream(
@@ -228,10 +228,6 @@ class _Run:
         if self.tally.n_events.sum() == n_events:
             return f"stopped when {self._output} was complete: {n_events:,} events"
         return f"stopped {self._doing}"
-
-
-def _say(text: str) -> None:
-    stderr.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def _request(simulator: "SpinSimulator", temperatures: Temperatures, seed: int) -> dict[str, Any]:

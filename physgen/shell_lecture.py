@@ -13,7 +13,7 @@ from rich.table import Table
 
 from physgen.files.atomic import atomic_path
 from physgen.lectures import CHAPTERS, GanTraining, chapter_path
-from physgen.shell_options import Flag, Whole
+from physgen.shell_options import Flag, Whole, say
 
 __all__ = ["lecture"]
 
@@ -86,7 +86,7 @@ def lecture(
     arguments += ["-o", str(output)] if output is not None else []
     _run(script, arguments)
     if output is not None:
-        stdout.print(f"figures in {output}", markup=False)
+        say(stdout, f"figures in {output}")
 
 
 def _list() -> None:

@@ -1,9 +1,10 @@
-"""Options that several commands share, and how their words become values."""
+"""What several commands share: options, how their words become values, and plain text."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
+from rich.console import Console
 
 from physgen.packs import PACKS
 from physgen.shards import Shard
@@ -20,6 +21,7 @@ __all__ = [
     "Whole",
     "given_values",
     "pack_names",
+    "say",
     "split_names",
 ]
 
@@ -98,3 +100,8 @@ def given_values(pairs: list[str] | None) -> dict[str, float]:
                 f"cannot read --given {pair!r}; write name=number, e.g. njet=2"
             ) from None
     return values
+
+
+def say(console: Console, text: str) -> None:
+    """Print text as it is: names in it may look like markup, and a pipe has no width."""
+    console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)

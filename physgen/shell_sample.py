@@ -20,7 +20,7 @@ from physgen.files.parts import n_safe_events, parts_folder, write_stream
 from physgen.shards import Shard
 from physgen.shell_ising import ising
 from physgen.shell_ising_progress import progress
-from physgen.shell_options import Count, Given, Output, Seed, Sharded, given_values
+from physgen.shell_options import Count, Given, Output, Seed, Sharded, given_values, say
 from physgen.simulators import SIMULATORS
 from physgen.surrogate import Surrogate
 
@@ -167,9 +167,9 @@ def _make(
         try:
             names = _write_pieces(output, stream, first, stop, request)
         except KeyboardInterrupt:
-            _say(stderr, _safe(output, stop - first))
+            say(stderr, _safe(output, stop - first))
             return _STOPPED
-    _say(Console(), f"{output}: {stop - first:,} events, {', '.join(names)}")
+    say(Console(), f"{output}: {stop - first:,} events, {', '.join(names)}")
     return 0
 
 
@@ -181,7 +181,7 @@ def _write_pieces(
     request: Mapping[str, Any],
 ) -> tuple[str, ...]:
     if n_safe := n_safe_events(output):
-        _say(stderr, f"going on after {n_safe:,} events of {parts_folder(output)}")
+        say(stderr, f"going on after {n_safe:,} events of {parts_folder(output)}")
     rate = _Rate()
     names: tuple[str, ...] = ()
 
@@ -235,7 +235,3 @@ def _digests(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -4,38 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from physgen import fitting, storage
-from physgen.conditions import range_of
+from physgen import fitting
 from physgen.events import Events
 from physgen.files.streams import EventStream
-from physgen.models.base import ModelSettings
 from physgen.preprocessing import Preprocessor
-from physgen.random import PhiloxRandom, derived_seed
+from physgen.random import PhiloxRandom, as_generator, derived_seed
 from physgen.survey import Survey, keys_of, survey
 from physgen.training import (
+    Checkpoint,
     History,
     Pool,
     Pools,
     Progress,
     TrainingConfig,
-    TrainingError,
     train_on,
 )
-from physgen.transforms import Transform
 
-__all__ = ["fit"]
-
-Made = TypeVar("Made")
+__all__ = ["Streamed"]
 
 # each of the two pools takes this share of the memory
 _POOL_SHARE = 1 / 8
@@ -44,69 +37,68 @@ _MAX_HELD_OUT, _MAX_SHOWN = 4096, 1024
 _ORDER = 5
 
 
-def fit(
-    stream: EventStream,
-    model: ModelSettings | nn.Module,
-    *,
-    fields: Iterable[str] | None,
-    conditions: Iterable[str] | None,
-    transforms: Mapping[str, Transform],
-    config: TrainingConfig,
-    seed: int,
-    progress: Callable[[Progress], None] | None,
-    checkpoint: str | os.PathLike[str] | None,
-    checkpoint_every: str | int,
-    finish: Callable[..., Made],
-) -> Made:
-    """Train on events of files, with the memory that they name.
+@dataclass(frozen=True)
+class Streamed:
+    """Events of files, learned from with the memory that they name; a source of a training.
 
     The files are read once for a random sample, to which the preprocessing is fitted, and then
     in pools: blocks from all over the files, their events shuffled together, while the next pool
     is read. Features are those of a training in memory with the same preprocessing.
-
-    Parameters
-    ----------
-    finish : callable
-        Makes the surrogate of its parts, as :class:`physgen.Surrogate` does.
-
-    Raises
-    ------
-    SchemaError, ValueError, TrainingError
-        As for events in memory.
     """
-    found = survey(stream, seed)
-    _give_back()
-    sample = fitting.training_events(found.sample, fields, conditions)
-    chosen = fitting.one_hot_columns(sample, model) | dict(transforms)
-    preprocessor = Preprocessor.fit(sample, chosen)
-    module, settings = fitting.build(model, preprocessor.spec, seed)
-    source = _Source(stream, found, preprocessor, sample, config, seed)
-    info = {
-        "n_events": found.n_events,
-        "n_events_preprocessing": len(sample),
-        "stream": {"n_files": len(stream.files), "memory": stream.memory},
-        "seed": seed,
-        "training": dataclasses.asdict(config),
-        "versions": storage.versions(),
-    }
-    ranges = {n: range_of(sample[n]) for n in sample.schema.with_role("condition")}
 
-    def surrogate(history: History) -> Made:
-        return finish(
-            preprocessor=preprocessor, model=module, settings=settings, ranges=ranges,
-            mean_weight=found.mean_weight, history=history, info=info,
-        )  # fmt: skip
+    stream: EventStream
+    found: Survey
+    events: Events
 
-    try:
-        history = train_on(
-            module, source.data, config=config, rng=seed, progress=progress,
-            checkpoint=fitting.kept(checkpoint, checkpoint_every, module, settings, info),
+    @classmethod
+    def of(
+        cls,
+        stream: EventStream,
+        fields: Iterable[str] | None,
+        conditions: Iterable[str] | None,
+        seed: int,
+    ) -> Streamed:
+        """Read the files for the sample.
+
+        Raises
+        ------
+        SchemaError, ValueError, OSError
+            As for events in memory, and if a file cannot be read.
+        """
+        found = survey(stream, seed)
+        _give_back()
+        return cls(stream, found, fitting.training_events(found.sample, fields, conditions))
+
+    @property
+    def mean_weight(self) -> float:
+        """Of all events of the files."""
+        return self.found.mean_weight
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Numbers of events, files and bytes."""
+        return {
+            "n_events": self.found.n_events,
+            "n_events_preprocessing": len(self.events),
+            "stream": {"n_files": len(self.stream.files), "memory": self.stream.memory},
+        }
+
+    def train(
+        self,
+        module: nn.Module,
+        preprocessor: Preprocessor,
+        *,
+        config: TrainingConfig,
+        seed: int,
+        progress: Callable[[Progress], None] | None,
+        checkpoint: Checkpoint | None,
+    ) -> History:
+        """Train on pools of the files."""
+        source = _Source(self.stream, self.found, preprocessor, self.events, config, seed)
+        return train_on(
+            module, source.data, config=config, rng=as_generator(seed), progress=progress,
+            checkpoint=checkpoint,
         )  # fmt: skip
-    except TrainingError as error:
-        if error.history is not None:
-            error.surrogate = surrogate(error.history)
-        raise
-    return surrogate(history)
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def summarize(
     quantities.extend(_of_packs(reference, candidate, packs, [*quantities, *own]))
     quantities.extend(own)
     if not quantities:
-        raise SchemaError("nothing to compare: both samples hold weights only")
+        raise SchemaError("nothing to compare: the samples share no field but their weight")
     return quantities, [*notes, *kinds, *(f"{pack.name}: {pack.reason}" for pack in packs)]
 
 
@@ -232,10 +232,10 @@ def _common_fields(
     names = {w: [n for n in e.schema.names if n not in weights] for w, e in samples.items()}
     ours, theirs = names.values()
     common = [n for n in ours if n in theirs]
-    if not common:
-        lonely = theirs[0] if theirs else "none"
+    if theirs and not common:
         raise SchemaError(
-            "the samples have no field in common: " + no_such_field(lonely, ours, "the reference")
+            "the samples have no field in common: "
+            + no_such_field(theirs[0], ours, "the reference")
         )
     notes = [
         f"only in {where}, left out: {', '.join(left)}"

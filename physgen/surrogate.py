@@ -17,19 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from physgen import blocks, densities, fitting, storage, streamed
+from physgen import blocks, densities, fitting, storage
 from physgen.checks import check_effort, whole_number
-from physgen.conditions import TrainedConditions
+from physgen.conditions import TrainedConditions, range_of
 from physgen.described import describe
 from physgen.estimates import Estimate
-from physgen.events import Events
+from physgen.events import Events, require_events
 from physgen.files import EventStream
 from physgen.models.base import HasLogProb, HasLogZ, ModelSettings
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom, Rng, as_seed
 from physgen.schema import Schema
 from physgen.shards import event_range, pieces_of
-from physgen.training import History, Progress, TrainingConfig, threads
+from physgen.streamed import Streamed
+from physgen.training import History, Progress, TrainingConfig, TrainingError, threads
 from physgen.transforms import Array, Transform
 
 __all__ = ["Surrogate"]
@@ -142,13 +143,36 @@ class Surrogate:
             the last good state.
         """
         config = fitting.with_budget(training or TrainingConfig(), epochs, steps, budget)
-        learn: Any = streamed.fit if isinstance(events, EventStream) else fitting.fit
-        made: Surrogate = learn(
-            events, model, fields=fields, conditions=conditions, transforms=transforms or {},
-            config=config, seed=as_seed(rng), progress=progress, checkpoint=checkpoint,
-            checkpoint_every=checkpoint_every, finish=cls,
-        )  # fmt: skip
-        return made
+        seed = as_seed(rng)
+        source: fitting.Source
+        if isinstance(events, EventStream):
+            source = Streamed.of(events, fields, conditions, seed)
+        else:
+            require_events("what a surrogate learns from", events)
+            source = fitting.InMemory(fitting.training_events(events, fields, conditions))
+        shown = source.events
+        chosen = fitting.one_hot_columns(shown, model) | dict(transforms or {})
+        preprocessor = Preprocessor.fit(shown, chosen)
+        module, settings = fitting.build(model, preprocessor.spec, seed)
+        info = fitting.origin(source, config, seed)
+        ranges = {n: range_of(shown[n]) for n in shown.schema.with_role("condition")}
+
+        def surrogate(history: History) -> Surrogate:
+            return cls(
+                preprocessor=preprocessor, model=module, settings=settings, ranges=ranges,
+                mean_weight=source.mean_weight, history=history, info=info,
+            )  # fmt: skip
+
+        try:
+            history = source.train(
+                module, preprocessor, config=config, seed=seed, progress=progress,
+                checkpoint=fitting.kept(checkpoint, checkpoint_every, module, settings, info),
+            )  # fmt: skip
+        except TrainingError as error:
+            if error.history is not None:
+                error.surrogate = surrogate(error.history)
+            raise
+        return surrogate(history)
 
     def __call__(
         self,

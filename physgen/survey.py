@@ -12,7 +12,7 @@ from physgen.events import Events, concatenate
 from physgen.files.streams import EventStream
 from physgen.random import PhiloxRandom
 
-__all__ = ["Survey", "keys_of", "survey"]
+__all__ = ["Survey", "keys_of", "random_sample", "survey"]
 
 # the preprocessing is fitted to so many events, or as many as this share of the memory holds
 _MAX_SAMPLE, _SAMPLE_SHARE = 200_000, 1 / 40
@@ -75,7 +75,7 @@ def survey(stream: EventStream, seed: int) -> Survey:
     drawn, extremes = _Drawn(), _Extremes()
     counts, n_events, total = [], 0, 0.0
     for events in stream.read(stream.blocks):
-        drawn.limit = drawn.limit or _sample_size(stream, events)
+        drawn.limit = drawn.limit or min(_MAX_SAMPLE, _room(stream, events, _SAMPLE_SHARE))
         keys = keys_of(seed, n_events, len(events))
         numbers = np.arange(n_events, n_events + len(events))
         drawn.add(events, numbers, keys)
@@ -93,6 +93,41 @@ def survey(stream: EventStream, seed: int) -> Survey:
     )
 
 
+def random_sample(stream: EventStream, seed: int, share: float) -> tuple[Events, int]:
+    """Read the stream once for events drawn without replacement, in their order.
+
+    Streams of as many events, of as many bytes each, give the same rows for the same seed, so that
+    events in pairs stay together.
+
+    Parameters
+    ----------
+    stream : EventStream
+    seed : int
+    share : float
+        Of the memory of the stream, what the sample may take.
+
+    Returns
+    -------
+    tuple
+        The sample, and how many events there are in all.
+
+    Raises
+    ------
+    ValueError
+        If the cut keeps no events.
+    """
+    drawn, n_events = _Drawn(), 0
+    for events in stream.read(stream.blocks):
+        drawn.limit = drawn.limit or _room(stream, events, share)
+        numbers = np.arange(n_events, n_events + len(events))
+        drawn.add(events, numbers, keys_of(seed, n_events, len(events)))
+        n_events += len(events)
+    if not n_events:
+        raise ValueError(f"the cut keeps none of the {stream.n_entries} events")
+    sample, numbers, _ = drawn.result()
+    return sample[np.argsort(numbers)], n_events
+
+
 def _joined(parts: list[Part]) -> Part:
     """Parts one after the other, each event once."""
     numbers, keys = (np.concatenate([part[k] for part in parts]) for k in (1, 2))
@@ -100,12 +135,12 @@ def _joined(parts: list[Part]) -> Part:
     return concatenate([part[0] for part in parts])[rows], numbers[rows], keys[rows]
 
 
-def _sample_size(stream: EventStream, events: Events) -> int:
+def _room(stream: EventStream, events: Events, share: float) -> int:
+    """How many such events take this share of the memory; 0 if there are none to look at."""
     if not len(events):
         return 0
     n_bytes = sum(column.nbytes for column in events.to_dict().values())
-    per_event = max(1, n_bytes // len(events))
-    return max(1000, min(_MAX_SAMPLE, int(stream.memory * _SAMPLE_SHARE) // per_event))
+    return max(1000, int(stream.memory * share) // max(1, n_bytes // len(events)))
 
 
 @dataclass

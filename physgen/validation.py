@@ -14,6 +14,8 @@ from physgen.designs import Chains, Slicing, chain_ids, design_of, require_enoug
 from physgen.estimates import Estimate
 from physgen.events import Events, require_events
 from physgen.failures import compare_slices, drivers, worst_region
+from physgen.files.memory import in_words
+from physgen.files.streams import EventStream
 from physgen.metrics.classifier import ClassifierTest, classifier_test
 from physgen.metrics.columns import Column, ColumnTest, compare_columns
 from physgen.metrics.copies import Memorization
@@ -27,18 +29,21 @@ from physgen.report.findings import BIAS_TO_ERROR, Slice, Worth, overall_worth, 
 from physgen.report.report import Correlations, Report, Row
 from physgen.schema import SchemaError
 from physgen.summaries import Observables, Quantity, joint_columns, summarize
+from physgen.survey import random_sample
 
 __all__ = ["compare"]
 
 _FEW_EFFECTIVE = 100  # below, multipliers of broad weights are far from their limit
 _MIN_MAX_EVENTS = 100
+# of the memory of a stream, for its sample: what is computed from it takes up to 75 times as much
+_SAMPLE_SHARE = 1 / 100
 
 
 def compare(
-    reference: Events,
-    candidate: Events,
+    reference: Events | EventStream,
+    candidate: Events | EventStream,
     *,
-    train: Events | None = None,
+    train: Events | EventStream | None = None,
     fields: Sequence[str] | None = None,
     observables: Observables | None = None,
     chains: tuple[Chains, Chains] = (None, None),
@@ -72,9 +77,11 @@ def compare(
 
     Parameters
     ----------
-    reference, candidate : Events
-        Samples, at least 20 events each; weights count, also negative ones.
-    train : Events, optional
+    reference, candidate : Events or EventStream
+        Samples, at least 20 events each; weights count, also negative ones. Of files larger than
+        memory (:func:`physgen.stream`), read once, a random sample is compared that fits into
+        the memory that the stream names; the report says how many events of how many.
+    train : Events or EventStream, optional
         What the surrogate learned from: then copies of training events are looked for.
     fields : sequence of str, optional
         Fields to compare; by default all that both samples have.
@@ -116,7 +123,7 @@ def compare(
         If the samples have no field in common, or one differs in unit or shape.
     ValueError
         For fewer than 20 (effective) events, NaN or infinite values, weights without a positive
-        sum, chains of fewer than 20 blocks.
+        sum, chains of fewer than 20 blocks, or chains in a stream.
 
     Examples
     --------
@@ -129,8 +136,12 @@ def compare(
     >>> compare(truth, bad).outcome
     'fail'
     """
-    require_events("the reference", reference)
-    require_events("the candidate", candidate)
+    seed = as_seed(rng)
+    sampled: list[str] = []
+    reference = _in_memory("the reference", reference, chains[0], seed, sampled)
+    candidate = _in_memory("the candidate", candidate, chains[1], seed, sampled)
+    if train is not None:
+        train = _in_memory("the training events", train, None, seed, sampled)
     require_enough(reference, "reference")
     require_enough(candidate, "candidate")
     if for_events is not None:
@@ -145,7 +156,7 @@ def compare(
     n_families = 4 + 2 * len(arrays) + (len(slicings) > 0)
     _check_permutations(n_permutations, n_families, alpha)
     n_for_mmd = min(n_permutations, int(1.2 * n_families / alpha))
-    draws = _Draws(n_permutations, n_for_mmd, max_events, as_seed(rng))
+    draws = _Draws(n_permutations, n_for_mmd, max_events, seed)
     conditions = {s.name for s in slicings}
     of_conditions = [q for q in quantities if q.name in conditions]
     own = [q for q in quantities if q.name not in conditions] or quantities
@@ -175,7 +186,7 @@ def compare(
         correlations=correlations,
         n_events=(len(reference), len(candidate)),
         n_effective=design.n_effective,
-        notes=(*notes, *told, *_notes(tested, design, max_events)),
+        notes=(*sampled, *notes, *told, *_notes(tested, design, max_events)),
         settings={
             "tolerance": tolerance,
             "max_auc": max_auc,
@@ -216,6 +227,27 @@ class _Draws:
     def generator(self, k: int) -> np.random.Generator:
         """Generator of the k-th test."""
         return np.random.default_rng(self.seed(k))
+
+
+def _in_memory(
+    what: str, events: Events | EventStream, chains: Chains, seed: int, sampled: list[str]
+) -> Events:
+    """Events, or a random sample of a stream, of which a note is taken."""
+    if not isinstance(events, EventStream):
+        require_events(what, events)
+        return events
+    if chains is not None:
+        raise ValueError(
+            f"{what} is a stream, of which a random sample is compared, but Markov chains are "
+            "compared in their order: read them with read_events"
+        )
+    sample, n_events = random_sample(events, seed, _SAMPLE_SHARE)
+    if len(sample) < n_events:
+        sampled.append(
+            f"{what}: {len(sample):,} of {n_events:,} events, drawn at random to stay within "
+            f"{in_words(events.memory)}"
+        )
+    return sample
 
 
 def _tolerance_for(n_events: float) -> float:
@@ -371,7 +403,6 @@ def _memorization(
 ) -> Memorization | None:
     if train is None:
         return None
-    require_events("the training events", train)
     names = _compared_fields(reference, candidate, train, fields=fields)
     if not names:
         raise SchemaError(

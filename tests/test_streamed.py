@@ -17,7 +17,7 @@ from physgen.cli import main
 from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom
 from physgen.schema import Field, Schema
-from physgen.survey import keys_of, survey
+from physgen.survey import keys_of, random_sample, survey
 from physgen.training import Pool, Pools, TrainingConfig
 from physgen.training.loop import Loop
 
@@ -386,3 +386,77 @@ def test_memory_stays_within_the_bound(request, tmp_path):
 
     assert megabytes("stream") < 72
     assert megabytes("memory") > 128
+
+
+# ---------------------------------------------------------------- comparing
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A file, one of the same law, and one that is shifted."""
+    folder = tmp_path_factory.mktemp("pair")
+    for name, seed, shift in (("truth", 1, 0.0), ("good", 2, 0.0), ("bad", 3, 0.3)):
+        x = np.random.default_rng(seed).normal(shift, size=(6000, 2))
+        pg.write_events(folder / f"{name}.h5", pg.Events.from_dict({"x": x[:, 0], "y": x[:, 1]}))
+    return folder
+
+
+def compared(folder, candidate, memory, **settings):
+    sides = [pg.stream(folder / f"{name}.h5", memory=memory) for name in ("truth", candidate)]
+    return pg.compare(*sides, max_events=300, n_permutations=599, rng=1, **settings)
+
+
+def test_a_stream_that_fits_is_compared_as_events_in_memory(pair):
+    *whole, train = (pg.read_events(pair / f"{name}.h5") for name in ("truth", "bad", "good"))
+    expected = pg.compare(*whole, max_events=300, n_permutations=599, rng=1, train=train)
+    found = compared(pair, "bad", "100 MB", train=pg.stream(pair / "good.h5"))
+    assert found.to_dict() == expected.to_dict()
+
+
+def test_a_stream_beyond_its_memory_is_compared_by_a_sample(pair):
+    good, bad = (compared(pair, name, "3 MB") for name in ("good", "bad"))
+    for report in (good, bad):
+        n_events = 3_000_000 // 100 // 16
+        assert report.n_events == (n_events, n_events)
+        assert f"the candidate: {n_events:,} of 6,000 events, drawn at random" in str(report)
+    assert not good.difference_seen
+    assert bad.outcome == "fail"
+
+
+def test_a_sample_keeps_the_order_and_the_pairs(pair):
+    numbers = np.arange(6000.0)
+    for name, factor in (("one", 1), ("two", 2)):
+        pg.write_events(pair / f"{name}.h5", pg.Events.from_dict({"i": factor * numbers}))
+    one, two = (
+        random_sample(pg.stream(pair / f"{name}.h5", memory="160 kB"), 7, 1 / 20)
+        for name in ("one", "two")
+    )
+    assert one[1] == two[1] == 6000
+    assert len(one[0]) == 1000
+    assert (np.diff(one[0]["i"]) > 0).all()
+    np.testing.assert_array_equal(2 * one[0]["i"], two[0]["i"])
+    other = random_sample(pg.stream(pair / "one.h5", memory="160 kB"), 8, 1 / 20)[0]
+    assert 100 < len(np.intersect1d(other["i"], one[0]["i"])) < 240  # 167 of two independent ones
+
+
+def test_chains_are_not_compared_by_samples(pair):
+    with pytest.raises(ValueError, match=r"the candidate is a stream.*in their order"):
+        compared(pair, "good", "1 MB", chains=(None, True))
+    with pytest.raises(ValueError, match="the cut keeps none of the 6000 events"):
+        pg.compare(*[pg.stream(pair / "truth.h5", cut="x > 99")] * 2)
+
+
+def test_the_shell_compares_within_a_memory(pair, capsys):
+    line = f"compare {pair}/truth.h5 {pair}/bad.h5 --max-events 300 --n-permutations 599 --strict"
+    assert main([*line.split(), "--memory", "3MB"]) == 1
+    assert "the reference: 1,875 of 6,000 events" in capsys.readouterr().out
+    assert main([*line.split(), "--memory", "3MB", "--chains", "x"]) == 1
+    assert "--chains needs all events in their order" in capsys.readouterr().err
+
+
+def test_weights_that_cancel_are_no_law(tmp_path):
+    events = made(400)
+    signs = np.where(np.arange(400) % 2, 1.0, -1.0)
+    pg.write_events(tmp_path / "a.h5", pg.Events(events.schema, {**events.to_dict(), "w": signs}))
+    with pytest.raises(ValueError, match="weights add up to 0; their sum must be positive"):
+        pg.Surrogate.fit(pg.stream(tmp_path / "a.h5"), pg.VAE(n_hidden=8), steps=1, rng=0)

@@ -81,6 +81,8 @@ def damaged(path: Path, part: str) -> Iterator[None]:
     """Turn whatever a format library raises on damaged bytes into one clear OSError."""
     try:
         yield
+    except FileNotFoundError:  # lost since it was opened, and not damaged
+        raise
     except MemoryError as error:
         raise OSError(
             f"cannot read {part} of {path}: it asks for more memory than there is ({error}); if "

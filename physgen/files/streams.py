@@ -39,7 +39,7 @@ class EventStream:
     files : tuple of Path
         In their order.
     memory : int
-        Bytes that a training on them may take, beside its model.
+        Bytes that a training on them may take, beside its model, or a comparison.
     n_entries : int
         Entries of all files, before the cut.
     """
@@ -82,23 +82,24 @@ def stream(
     units: Mapping[str, str] | None = None,
     drop_nonfinite: bool = False,
 ) -> EventStream:
-    """Name events of files for a training that reads them again and again, within a bound.
+    """Name events of files larger than memory, to train on them or compare them within a bound.
 
     Parameters
     ----------
     paths : str or path, or iterable of them
         Files and patterns as in :func:`~physgen.files.read_events`.
     memory : int or str, default "2 GB"
-        What the process may take for the events, in bytes or with a unit (kB, MB, GB): two pools
-        of features, the sample that the preprocessing is fitted to, and what reading needs. At
-        least about 100 MB are sensible, since libraries take some ten MB each.
+        What the process may take for the events, in bytes or with a unit (kB, MB, GB): in a
+        training two pools of features, the sample that the preprocessing is fitted to, and what
+        reading needs; in a comparison a random sample, and what is computed from it. At least
+        about 100 MB are sensible, since libraries take some ten MB each.
     tree, fields, cut, binning, units, drop_nonfinite
         As in :func:`~physgen.files.read_events`.
 
     Returns
     -------
     EventStream
-        For :meth:`physgen.Surrogate.fit`.
+        For :meth:`physgen.Surrogate.fit` and :func:`physgen.compare`.
 
     Raises
     ------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from physgen.estimates import Estimate
 from physgen.metrics.judged import estimate_of_square
@@ -75,8 +74,3 @@ def energy_distance(
         value=found.unbiased(design),
         is_unbiased=True,
     )
-
-
-def _minus_distance(x: Tensor, y: Tensor) -> Tensor:
-    squares = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1)
-    return squares.addmm_(x, y.T, alpha=-2).clamp_(min=0).sqrt_().neg_()

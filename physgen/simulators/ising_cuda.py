@@ -70,6 +70,13 @@ def check_device(device: str) -> None:
             f"device={device!r} needs Triton, which is not installed: pip install triton, or use "
             "device='cpu'"
         )
+    import triton
+
+    if not hasattr(triton.language, "to_tensor"):
+        raise ImportError(
+            f"device={device!r} needs a newer Triton than {triton.__version__}: upgrade torch, "
+            "which brings it, or use device='cpu'"
+        )
 
 
 def lanes_for(n_sites: int) -> int:

@@ -88,6 +88,18 @@ def test_files_without_showers_have_no_scoreboard(muons, capsys, options, words)
     assert out == ""
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--tolerance 0.1 --for-events 1000", "give --tolerance or --for-events, not both"),
+        ("--chains chain", "no file has a field 'chain' that numbers Markov chains"),
+    ],
+)
+def test_options_that_do_not_go_together_or_are_not_there(muons, capsys, options, words):
+    assert main(f"compare {muons} {options}".split()) == 1
+    assert words in capsys.readouterr().err
+
+
 def test_the_scoreboard_needs_both_columns(showers, capsys):
     assert main(f"compare {showers} --scoreboard --fields showers".split()) == 1
     out, err = capsys.readouterr()
