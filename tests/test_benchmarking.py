@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import physgen as pg
+from physgen import benchmarking
 from physgen.benchmarking import benchmark, milliseconds
 from physgen.cli import main
 
@@ -56,6 +57,25 @@ def test_the_table_and_the_advice(found):
     assert f"refused: {found.trials[2].problem}" in text
     with_less = dataclasses.replace(found, trials=found.trials[2:])
     assert "no family learned" in str(with_less)
+
+
+def test_of_families_that_are_equal_the_fastest_is_advised(found):
+    good = found.trials[0]
+    auc = good.auc
+    alike = dataclasses.replace(auc, value=auc.value + 2.5 * auc.std_error)
+    slow = dataclasses.replace(good, family="slow", milliseconds={1: 9000.0})
+    fast = dataclasses.replace(good, family="fast", auc=alike, milliseconds={1: 6000.0})
+    text = str(dataclasses.replace(found, trials=(slow, fast)))
+    assert f"use fast (AUC {alike.value:.3f}, within the error of slow, and faster)." in text
+    worse = dataclasses.replace(auc, value=auc.value + 3.5 * auc.std_error)
+    apart = dataclasses.replace(fast, auc=worse)
+    assert "use slow" in str(dataclasses.replace(found, trials=(slow, apart)))
+
+
+def test_batches_that_take_too_long_are_left_out(monkeypatch):
+    surrogate = pg.Surrogate.fit(events(300), FAMILIES["good"], steps=3, rng=0)
+    monkeypatch.setattr(benchmarking, "_PATIENCE", 0.0)
+    assert set(milliseconds(surrogate, events(50))) == {1}
 
 
 def test_files(found, tmp_path):
