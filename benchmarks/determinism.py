@@ -49,11 +49,12 @@ def train(folder, family):
 def make(source, first, n, out, threads, device):
     """Events of a surrogate or of the simulator, in a process of its own."""
     import physgen as pg
+    from physgen.simulators import Ising2D
 
     torch.set_num_threads(threads)
     if source == "Ising":
-        simulator = pg.Ising2D(size=8, beta=0.44)
-        events = simulator(first + n, rng=5)[first:]
+        simulator = Ising2D(8)
+        events = simulator(first + n, {"beta": 0.44}, rng=5)[first:]
     else:
         simulator = pg.Surrogate.load(source)
         simulator.model.to(device)
@@ -115,6 +116,8 @@ def row_of(folder, family, pythons):
         weights = [(path / "weights.safetensors").read_bytes() for path in (source, second)]
         row["same weights"] = weights[0] == weights[1]
     first = made(folder, source, [(0, N)])
+    if first is None:
+        raise RuntimeError(f"{family} made no events")
     for name, how in ways(pythons):
         if family == "Ising" and "device" in how:
             continue

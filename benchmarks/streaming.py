@@ -1,9 +1,10 @@
-"""Training on files larger than the memory it may take: resident memory, speed, the same losses.
+"""Files larger than the memory they may take, to train on and compare: memory, speed, results.
 
     python benchmarks/streaming.py --gigabytes 2 --memory "200 MB"
 
 makes HDF5 files of that size (10 columns, 40 bytes an event), trains a diffusion model on them in
-a process of its own, and the same one on the first of them in memory.
+a process of its own, and the same one on the first of them in memory; and compares the first half
+of them with the second, which is of the same law.
 """
 
 import argparse
@@ -90,16 +91,46 @@ def train(pattern, memory, small):
     )
 
 
+def compare(first, second, memory, small):
+    """In a process of its own: memory above a comparison whose joint tests are as large."""
+    warm = pg.read_events(small)
+    pg.compare(warm[:20_000], warm[20_000:40_000], rng=1)
+    reset_peak()
+    before = resident()
+    sides = [pg.stream(side.split(","), memory=memory) for side in (first, second)]
+    start = time.process_time()
+    same = pg.compare(*sides, rng=1)
+    row = {
+        "events": [side.n_entries for side in sides],
+        "compared": same.n_events,
+        "CPU seconds": round(time.process_time() - start),
+        "MB above a comparison of 20,000 events": round(peak() - before),
+        "outcome": same.outcome,
+        "p-value": round(same.p_value, 4),
+    }
+    print(json.dumps(row))
+
+
+def own_process(*arguments):
+    line = [sys.executable, __file__, *arguments]
+    done = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=2.0)
     parser.add_argument("--memory", default="200 MB")
     parser.add_argument("--folder", type=Path, help="where to keep the files; a temporary one")
     parser.add_argument("--train", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--compare", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("-o", "--output", type=Path, default="benchmarks/results/streaming.json")
     options = parser.parse_args()
     if options.train:
         train(*options.train)
+        return
+    if options.compare:
+        compare(*options.compare)
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
@@ -107,13 +138,12 @@ def main():
         if not (folder / f"part{N_FILES - 1}.h5").exists():
             make_files(folder, int(options.gigabytes * 1e9 / 40))
             pg.write_events(folder / "small.h5", piece(1, 50_000))
-        pattern = str(folder / "part*.h5")
-        on_disk = sum(file.stat().st_size for file in folder.glob("part*.h5"))
-        arguments = [__file__, "--train", pattern, options.memory, str(folder / "small.h5")]
-        done = subprocess.run(
-            [sys.executable, *arguments], check=True, stdout=subprocess.PIPE, text=True
-        )
-        row = json.loads(done.stdout)
+        parts = [str(folder / f"part{k}.h5") for k in range(N_FILES)]
+        small = str(folder / "small.h5")
+        on_disk = sum(Path(part).stat().st_size for part in parts)
+        row = own_process("--train", str(folder / "part*.h5"), options.memory, small)
+        halves = ",".join(parts[: N_FILES // 2]), ",".join(parts[N_FILES // 2 :])
+        compared = own_process("--compare", *halves, options.memory, small)
         events = pg.read_events(folder / "part0.h5", stop=1_000_000)
         seconds, losses = fitted(events, row["events"])
     size = row["events"] * 40
@@ -124,6 +154,7 @@ def main():
         "the first 1,000,000 of them in memory, as many steps": {
             "seconds": round(seconds, 1), "losses": losses,
         },
+        "its halves compared": compared,
     }  # fmt: skip
     write_result(options.output, rows)
     print(json.dumps(rows, indent=1))
