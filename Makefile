@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= 1
 # old and new libraries warn of each other
 OLDER := -W default::DeprecationWarning -W default::PendingDeprecationWarning
 
-.PHONY: demo test slow lowest newest lint format docs bench install clean
+.PHONY: demo test coverage slow lowest newest lint format docs bench install clean
 
 install: .venv/.installed
 
@@ -21,6 +21,15 @@ demo: install          ## train on data/zmumu.root, write demo/fake.root and dem
 
 test: install          ## what CI runs, on WORKERS cores
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not gpu"
+
+coverage: install      ## branches of the package that `make test` takes: 95 % or more
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -n $(WORKERS) -m "not slow and not gpu"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --show-missing --skip-covered --sort=cover
+	$(BIN)/coverage json --quiet -o - | $(BIN)/python -c "import json, sys; \
+	found = json.load(sys.stdin)['totals']['percent_branches_covered']; \
+	sys.exit(print(f'branches: {found:.2f} %') or found < 95)"
 
 slow: install          ## the statistics in full
 	$(BIN)/python -m pytest -q -m "not gpu"
