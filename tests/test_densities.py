@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import awkward as ak
 import numpy as np
 import pytest
 import torch
@@ -119,6 +120,13 @@ def test_models_without_a_density_say_so():
         vae(3, rng=0, n_steps=5)
 
 
+def test_stages_without_a_density_say_so():
+    stages = (TensorSpec(n_features=1), TensorSpec(n_features=1, n_conditions=1))
+    model = pg.GAN(n_hidden=4).build(TensorSpec(n_features=2, stages=stages))
+    with pytest.raises(TypeError, match="GANModel has no log_prob"):
+        model.log_prob(torch.zeros(3, 2), torch.zeros(3, 0))
+
+
 def test_the_sampling_effort_is_an_argument(fitted):
     few, many = fitted(20, rng=3, n_steps=1), fitted(20, rng=3, n_steps=30)
     assert not np.array_equal(few["spins"], many["spins"])
@@ -149,6 +157,15 @@ def test_completed_events_follow_the_conditional_law(fitted):
         # and not the law of the spin alone
         alone = (fitted(4000, rng=5)["spins"][:, 0, 0] == 1).mean()
         assert abs(found - alone) > 4 * math.sqrt(0.5 / 4000)
+
+
+def test_lists_have_no_density():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(1.0, 200)
+    truth = pg.Events.from_dict({"J": ak.unflatten(rng.normal(size=counts.sum()), counts)})
+    surrogate = pg.Surrogate.fit(truth, pg.RBM(n_hidden=2), steps=2, rng=1)
+    with pytest.raises(ValueError, match="log_prob knows no jagged columns: J"):
+        surrogate.log_prob(truth)
 
 
 def test_unknown_entries_may_hold_anything_and_masks_are_checked(fitted):

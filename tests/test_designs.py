@@ -107,6 +107,15 @@ def test_slices_of_values_and_of_ranges():
     )
 
 
+def test_slices_of_one_number_per_event_only():
+    column = events(100, beta=np.repeat([0.3, 0.4], 50))
+    boxed = events(100, beta=np.repeat([0.3, 0.4], 50)[:, None])  # of shape (100, 1)
+    for pair in ((boxed, boxed), (column, boxed)):
+        assert slice_conditions(*pair, "beta").counts.tolist() == [[50, 50]] * 2
+    arrays = events(100, beta=np.zeros((100, 3)))
+    assert slice_conditions(arrays, arrays, "beta") is None
+
+
 def test_conditions_that_differ_are_balanced_and_missing_ones_told():
     rng = np.random.default_rng(0)
     beta = [np.repeat([0.0, 2.0], n) for n in ((1500, 500), (500, 1500))]

@@ -358,6 +358,12 @@ def test_sampling_refuses_what_it_cannot_do():
     for settings in ({"sampler": "x"}, {"predict": "x"}, {"coupling": "x"}, {"drop_condition": 1}):
         with pytest.raises(ValueError, match=next(iter(settings))):
             Diffusion(**settings)
+    with pytest.raises(ValueError, match="ancestral sampler takes them to be; use sampler='heun'"):
+        Diffusion(coupling="optimal", sampler="ancestral")
+    with pytest.raises(ValueError, match=r"times is .*, got 'cosine'"):
+        Linear(times="cosine")
+    with pytest.raises(ValueError, match="exponent must be above -1, got -1"):
+        Linear(exponent=-1)
     with pytest.raises(ValueError, match="sigmas"):
         Grid(sigmas=(1.0, 2.0))
     with pytest.raises(ValueError, match="2 steps and knows no other"):
@@ -424,9 +430,11 @@ def test_rows_that_an_event_has_not_stay_zero():
     x = torch.ones(3, 6) * spec.mask(condition)
     loss = model.loss(x, condition, player="denoiser", rng=GeneratorRandom(as_generator(0)))
     assert torch.isfinite(loss).all()
-    new = model.sample(3, condition, rng=PhiloxRandom(0, torch.arange(3)))
-    assert (new * (1 - spec.mask(condition)) == 0).all()
-    assert (new[2] != 0).all()
+    for sampler in ("heun", "ancestral"):
+        rng = PhiloxRandom(0, torch.arange(3))
+        new = model.sample(3, condition, rng=rng, sampler=sampler)
+        assert (new * (1 - spec.mask(condition)) == 0).all()
+        assert (new[2] != 0).all()
 
 
 # ---------------------------------------------------------------- stages

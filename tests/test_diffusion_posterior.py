@@ -9,7 +9,7 @@ from physgen.models.diffusion import EDM, Diffusion, DiffusionModel
 from physgen.models.diffusion.posterior import posterior
 from physgen.networks.mlp import Perceptron
 from physgen.random import PhiloxRandom
-from physgen.tensor_spec import TensorSpec
+from physgen.tensor_spec import Rows, TensorSpec
 
 COVARIANCE = torch.tensor([[1.0, 0.8], [0.8, 1.0]])
 
@@ -100,3 +100,47 @@ def test_an_event_does_not_hang_on_the_others():
         [model], torch.zeros(4, 0), likelihood, rng=rng, n_steps=64, n_particles=32
     )
     assert torch.allclose(whole[5:9], part, atol=1e-4)
+
+
+class First(DiffusionModel):
+    """A standard normal number."""
+
+    def denoise(self, y, sigma, condition):
+        return y / (1 + sigma**2)
+
+
+class Second(DiffusionModel):
+    """Normal around 0.8 of the first number, with a variance of 0.36."""
+
+    def denoise(self, y, sigma, condition):
+        return (0.36 * y + sigma**2 * 0.8 * condition) / (0.36 + sigma**2)
+
+
+def test_a_likelihood_of_the_last_stage_reaches_the_first():
+    """The law of the correlated pair, made in two stages, of which only the second is guided."""
+    stages = [exact(First, 1), exact(Second, 1)]
+    rng = PhiloxRandom(1, torch.arange(3000))
+    x, _ = posterior(
+        stages, torch.zeros(3000, 0), lambda x, _: measurement(1.5, 0.5)(x[:, 1:], _),
+        rng=rng, n_steps=64, n_particles=64,
+    )  # fmt: skip
+    mean, variance = 1.5 / 1.25, 0.25 / 1.25
+    for column, m, v in ((x[:, 1], mean, variance), (x[:, 0], 0.8 * mean, 0.36 + 0.64 * variance)):
+        assert column.mean().item() == pytest.approx(m, abs=5 * (v / len(x)) ** 0.5 + 0.02)
+        assert column.std().item() == pytest.approx(v**0.5, rel=0.08)
+
+
+def test_rows_that_an_event_has_not_stay_zero():
+    spec = TensorSpec(n_features=4, n_conditions=1, shape=(2, 2), rows=Rows(0, 1.0, 1.0))
+    model = Diffusion(n_hidden=8, n_blocks=1).build(spec)
+    condition = torch.tensor([[0.0], [1.0]])  # one row, and two
+    rng = PhiloxRandom(1, torch.arange(2))
+    x, _ = posterior([model], condition, measurement(0.5, 1.0), rng=rng, n_steps=8, n_particles=4)
+    assert ((x != 0) == (spec.mask(condition) == 1)).all()
+
+
+def test_levels_that_do_not_end_at_0_are_refused(monkeypatch):
+    model = exact(Normal, 2)
+    monkeypatch.setattr(model, "levels", lambda *_: torch.tensor([2.0, 1.0]))
+    with pytest.raises(ValueError, match="the noise levels must end at 0"):
+        drawn(model, measurement(1.0, 1.0), n=2)

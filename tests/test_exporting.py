@@ -2,11 +2,13 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import awkward as ak
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import physgen as pg
 from physgen.cli import main
@@ -14,6 +16,7 @@ from physgen.exporting import ExportError, OnnxGenerator, load_card
 from physgen.exporting.card import draws_of
 from physgen.exporting.graph import IN_RANGE, SurrogateGraph
 from physgen.exporting.noise import Draw, NoiseInputs, NotedRandom, philox_noise
+from physgen.exporting.programs import write_onnx
 from physgen.models import EDM
 from physgen.random import PhiloxRandom
 
@@ -213,6 +216,23 @@ def test_the_card(surrogate, exported):
     assert card["made_with"]["physgen"] == pg.__version__
 
 
+def test_the_example_of_a_condition_of_many_integers_has_integers(tmp_path):
+    rng = np.random.default_rng(1)
+    run = rng.integers(0, 100_000, 500).astype(np.int32)
+    events = pg.Events.from_dict({"x": run / 1e5 + rng.normal(size=500), "run": run})
+    surrogate = pg.Surrogate.fit(events, pg.GAN(n_hidden=4), conditions=["run"], steps=2, rng=1)
+    graph = SurrogateGraph(surrogate, {})
+    example = graph.example_inputs(200, 3)
+    assert (example["run"] == np.rint(example["run"])).all()
+    assert run.min() <= example["run"].min() < example["run"].max() <= run.max()
+    assert pg.export(surrogate, tmp_path / "a.pt2")["example"]
+    made = graph(*(torch.from_numpy(example[name]) for name in graph.input_names))
+    assert made[IN_RANGE].all()
+    example["run"] = example["run"] + 0.25
+    made = graph(*(torch.from_numpy(example[name]) for name in graph.input_names))
+    assert not made[IN_RANGE].any()
+
+
 def test_the_example_of_the_card(generator):
     example = generator.card["example"]
     made = generator.run({n: np.array(v) for n, v in example["inputs"].items()})
@@ -350,6 +370,41 @@ def test_bad_arguments(surrogate, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'physgen\[onnx\]'"):
         pg.export(surrogate, tmp_path / "a.onnx")
+
+
+def test_what_onnx_cannot_hold_is_refused(surrogate, tmp_path, monkeypatch):
+    huge = SimpleNamespace(state_dict={"w": torch.empty(3, 250_000_000, device="meta")})
+    with pytest.raises(ExportError, match=r"take 3.0 GB, and an ONNX file holds 2 GB; .* .pt2"):
+        write_onnx(huge, tmp_path / "a.onnx", inputs=[], outputs=[], opset=18, metadata={})
+
+    def export(*_, **__):
+        raise torch.onnx.OnnxExporterError("\n No ONNX function found for aten.foo.\nmore")
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    with pytest.raises(ExportError, match=r"no ONNX version: No ONNX function .* aten.foo;"):
+        pg.export(surrogate, tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+class Still(nn.Module):
+    """All events are the same."""
+
+    def __init__(self):
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(1))
+
+    def loss(self, x, condition, *, player, rng):
+        return (x - self.value).square().mean(1)
+
+    def sample(self, n_events, condition, *, rng):
+        return self.value.expand(n_events, 1)
+
+
+def test_a_model_that_always_makes_one_event_is_refused(tmp_path):
+    events = pg.Events.from_dict({"x": np.random.default_rng(1).normal(size=100)})
+    surrogate = pg.Surrogate.fit(events, Still(), steps=2, rng=1)
+    with pytest.raises(ExportError, match="draws no random numbers and has no conditions"):
+        pg.export(surrogate, tmp_path / "a.pt2")
 
 
 def test_a_column_with_a_name_of_ours_is_refused(tmp_path):

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from scipy.integrate import trapezoid
 
-from physgen.failures import drivers, worst_region
+from physgen.failures import compare_slices, drivers, worst_region
 from physgen.metrics import classifier_test
 from physgen.metrics.resampling import Design
-from physgen.metrics.smooth import smooth_bias
+from physgen.metrics.smooth import SmoothBias, smooth_bias
 from physgen.report.findings import Region, overall_worth, worth_of
 from physgen.summaries import Quantity
 
@@ -39,6 +40,16 @@ def test_equal_laws_have_no_strong_region():
     assert np.abs(pulls).max() < 5
 
 
+def test_slices_of_few_events_are_left_out():
+    x = np.random.default_rng(0).normal(size=(2, 100))
+    quantities, rows = [Quantity("x", "", *x)], np.arange(100)
+    slices = [("few", rows[:19], rows), ("enough", rows, rows)]
+    how = {"n_permutations": 99, "rng": np.random.default_rng(1)}
+    found = compare_slices(quantities, Design.of(100, 100), slices, **how)
+    assert [s.label for s in found] == ["enough"]
+    assert compare_slices(quantities, Design.of(100, 100), slices[:1], **how) == ()
+
+
 def test_drivers_are_the_columns_that_differ():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 3000, 3))
@@ -62,7 +73,7 @@ def test_the_classifier_gives_weights_a_curve_and_a_bound():
     assert np.corrcoef(log_weights, exact[rows])[0, 1] > 0.85
     assert np.polyfit(exact[rows], log_weights, 1)[0] == pytest.approx(1, abs=0.25)
     ours, theirs = found.roc
-    area = np.trapezoid(theirs, ours)
+    area = trapezoid(theirs, ours)
     assert area == pytest.approx(found.auc.value, abs=0.01)
     assert found.auc.value == pytest.approx(0.760, abs=0.03)  # Phi(1 / sqrt 2)
     true_js = 0.1587  # bits, by quadrature
@@ -101,6 +112,19 @@ def test_smooth_bias_sees_width_and_not_only_location():
     design = Design.of(20_000, 20_000)
     assert smooth_bias(x, 1.1 * y, design).lower > 0.05
     assert smooth_bias(x, y, design).lower == 0
+
+
+def test_smooth_bias_of_few_values():
+    rng = np.random.default_rng(2)
+    design = Design.of(4000, 4000)
+    x, y = (rng.random((2, 4000)) < [[0.5], [0.6]]).astype(float)
+    found = smooth_bias(x, y, design)
+    # of a share p the mean is biased by 0.1 in units of sqrt(p (1 - p))
+    assert found.n_functions == 1
+    assert found.lower < 0.2 < found.upper < 0.26
+    assert found.proven(1) == pytest.approx(found.lower, rel=1e-3)
+    assert found.proven(100) < found.lower
+    assert smooth_bias(np.ones(4000), np.ones(4000), design) == SmoothBias(0.0, 0.0, 0.0)
 
 
 def test_the_overall_worth_is_not_fooled_by_many_looks():

@@ -3,7 +3,9 @@
 import errno
 import os
 import shutil
+import stat
 import subprocess
+from contextlib import nullcontext
 
 import h5py
 import numpy as np
@@ -131,6 +133,31 @@ def test_targets_that_cannot_be(tmp_path, old, name):
     (tmp_path / name).mkdir()
     with pytest.raises(IsADirectoryError, match="it is a folder; add a file name"):
         write_events(tmp_path / name, old)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with (
+        pytest.raises(IsADirectoryError, match="it is a folder; add a file name to it"),
+        atomic_path(tmp_path),
+    ):
+        pytest.fail("there is nothing to write to")
+
+
+@pytest.mark.parametrize(("number", "is_fine"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_folders_that_cannot_be_flushed(tmp_path, monkeypatch, number, is_fine):
+    """Some network file systems flush files only; an error of the disk is one."""
+    flush = os.fsync
+
+    def no_folders(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", no_folders)
+    told = nullcontext() if is_fine else pytest.raises(OSError, match="Input/output error")
+    with told, atomic_path(tmp_path / "a.txt") as path:
+        path.write_text("new")
+    assert (tmp_path / "a.txt").read_text() == "new"
 
 
 def test_a_folder_that_is_not_ours(tmp_path, old):

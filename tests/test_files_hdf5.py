@@ -439,6 +439,30 @@ def test_a_changed_file_of_ours(tmp_path, change):
         read_events(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("content", np.ones(3, "f4"), "content' of .* is no list of float64, as its schema says"),
+        ("content", np.ones((3, 1)), "content' of .* is no list of float64, as its schema says"),
+        ("offsets", np.array([0.0, 2.0, 2.0, 3.0]), "offsets .* are no list of integers"),
+        ("offsets", np.array([], "i8"), "offsets .* are no list of integers"),
+    ],
+)
+def test_lists_that_were_changed(tmp_path, name, values, words):
+    path = own_file(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        del file[f"J_a/{name}"]
+        file[f"J_a/{name}"] = values
+    with pytest.raises(OSError, match=words):
+        read_events(path)
+
+
+def test_numbers_of_more_than_64_bits_are_left_out(tmp_path):
+    path = make(tmp_path / "a.h5", x=np.ones(3), long=np.ones(3, np.longdouble))
+    assert describe(path).left_out["long"].endswith("physgen holds numbers of up to 64 bits")
+    assert read_events(path).schema.names == ("x",)
+
+
 def test_a_newer_format_is_refused(tmp_path):
     path = own_file(tmp_path / "a.h5")
     with h5py.File(path, "a") as file:

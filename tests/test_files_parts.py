@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from physgen.events import Events
-from physgen.files import atomic, read_events, write_events
+from physgen.files import atomic, dialects, pieces, read_events, write_events
 from physgen.files.interrupts import Interrupts, uninterrupted
 from physgen.files.parts import n_safe_events, parts_folder, write_stream
 from physgen.files.sink import Sink
@@ -441,6 +441,20 @@ def test_where_there_are_no_locks_it_is_said(tmp_path, monkeypatch, caplog):
 
 
 @forks
+def test_a_folder_that_another_writer_has_just_removed_is_not_written_into(tmp_path, monkeypatch):
+    import fcntl
+
+    take = fcntl.flock
+
+    def late(handle, how):
+        (parts_folder(tmp_path / "a.h5") / "lock").unlink()
+        take(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(BlockingIOError, match="that finished just now"):
+        write_stream(tmp_path / "a.h5", stream(), N, REQUEST)
+
+
 def test_two_writers_of_one_file(tmp_path):
     path = tmp_path / "a.h5"
     process = multiprocessing.get_context("fork").Process(target=child, args=(path, 0.2))
@@ -497,6 +511,25 @@ def test_what_root_cannot_hold_is_found_at_the_first_piece(tmp_path):
     assert n_made == [0]
 
 
+def test_jets_of_unknown_width_are_kept_in_our_own_layout(tmp_path):
+    """The layout of JetNet has the width of the largest jet, which no piece knows."""
+    lists = ak.values_astype(ak.Array([[1.0], [], [2.0, 3.0], [4.0]]), "f4")
+    names = ("particle_eta_rel", "particle_phi_rel", "particle_pt_rel")
+    flat = dict.fromkeys(("pt", "eta", "mass", "n_particles"), np.ones(4, "f4"))
+    jets = Events.from_dict(
+        {**dict.fromkeys(names, lists), **flat}, conventions={"layout": "jetnet"}
+    )
+
+    def pieces_of(start):
+        yield from (jets[k : k + 2] for k in range(start, 4, 2))
+
+    write_stream(tmp_path / "a.h5", pieces_of, 4, REQUEST)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert "particle_features" not in file
+    found = read_events(tmp_path / "a.h5")
+    assert all(found[name].to_list() == lists.to_list() for name in names)
+
+
 def test_files_of_others_in_the_folder_stay(tmp_path):
     parts_folder(tmp_path / "a.h5").mkdir()
     mine = parts_folder(tmp_path / "a.h5") / "notes.txt"
@@ -523,6 +556,91 @@ def test_a_full_disk_says_what_is_safe(tmp_path, monkeypatch):
             write_stream(path, stream(), N, REQUEST)
     write_stream(path, stream(), N, REQUEST)
     same(path, made(0, N))
+
+
+def showers(seed):
+    rng = np.random.default_rng(seed)
+    conventions = {"layout": "calochallenge"}
+    columns = {"incident_energies": rng.normal(size=1500), "showers": rng.normal(size=(1500, 368))}
+    return Events.from_dict(columns, conventions=conventions)
+
+
+@pytest.mark.parametrize("kind", ["part", "join", "dialect"])
+def test_nothing_more_is_made_once_the_disk_is_full(tmp_path, monkeypatch, kind):
+    """HDF5 hears of no error, so that we must ask for it."""
+    long = Events.from_dict(dict.fromkeys("ab", np.random.default_rng(0).random(400_000)))
+    pieces.write_part(tmp_path / "0.h5", long)
+    known = [tmp_path / "0.h5"] * 2
+    calls = {
+        "part": lambda path: pieces.write_part(path, long),
+        "join": lambda path: pieces.join(known, path),
+        "dialect": lambda path: pieces.join_dialect(
+            map(showers, range(3)), path, dialects.for_events(showers(0), None)
+        ),
+    }
+    written, name = [], "_join_flat" if kind == "join" else "_append"
+    write = getattr(pieces, name)
+
+    def noted(dataset, values):
+        written.append(dataset.name)
+        write(dataset, values)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pieces, name, noted)
+    calls[kind](tmp_path / "whole.h5")
+    n_whole = len(written)
+    monkeypatch.setattr(Sink, "_write", full)
+    with pytest.raises(OSError, match="No space left"):
+        calls[kind](tmp_path / "half.h5")
+    assert 0 < len(written) - n_whole <= n_whole / 2
+    monkeypatch.undo()
+    calls[kind](tmp_path / "again.h5")
+    assert (tmp_path / "again.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+
+def test_what_is_no_part_is_not_joined(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = np.arange(3.0)
+    with pytest.raises(OSError, match=r"a.h5 has no schema, so it is no part of events"):
+        pieces.join([tmp_path / "a.h5"], tmp_path / "b.h5")
+
+
+def test_a_disk_that_is_full_from_the_start_and_sizes_that_are_set(tmp_path, monkeypatch):
+    """What HDF5 asks of a file object, also when nothing can be written any more."""
+    with contextlib.closing(Sink(tmp_path / "a")) as sink:
+        assert sink.readable()
+        assert sink.writable()
+        assert sink.seekable()
+        sink.write(b"abcdef")
+        assert sink.seek(-2, os.SEEK_END) == 4
+        assert sink.read(2) == b"ef"
+        assert sink.seek(-4, os.SEEK_CUR) == 2
+        assert sink.truncate() == 2
+        assert sink.truncate(4) == 4
+        sink.seek(0)
+        assert sink.read(6) == b"ab\0\0\0\0"  # zero where nothing was written
+
+        def full(_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(sink, "_write", full)
+        sink.seek(1)
+        assert sink.write(b"xyz") == 3
+        sink.seek(1)
+        assert sink.read(3) == b"xyz"  # HDF5 finds its own metadata
+        assert sink.truncate(2) == 2
+        with pytest.raises(OSError, match="No space left"):
+            sink.check()
+    assert (tmp_path / "a").read_bytes() == b"ab\0\0"
+
+    with contextlib.closing(Sink(tmp_path / "b")) as sink:
+        sink._file.close()
+        sink._file = (tmp_path / "a").open("rb")  # whose size cannot be set
+        assert sink.truncate(3) == 3
+        with pytest.raises(OSError, match="truncate"):
+            sink.check()
 
 
 # ---------------------------------------------------------------- memory

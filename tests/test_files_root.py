@@ -373,6 +373,30 @@ def test_a_column_that_somebody_added_is_read_too(tmp_path):
     assert found["x"] == dataclasses.replace(events.schema["x"], dtype="float64")
 
 
+def test_a_column_that_somebody_made_into_lists_is_what_the_file_holds(tmp_path):
+    schema = Schema((Field("x", "float64", unit="GeV"),))
+    lists = ak.Array([[1.0, 2.0], [3.0]])
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("Events", {"x": "var * float64"}).extend({"x": lists})
+        file["Events_physgen"] = json.dumps({"format": 1, "schema": schema.to_dict()})
+    found = read_events(tmp_path / "a.root")
+    assert found.schema["x"].jagged
+    assert found["x"].to_list() == lists.to_list()
+
+
+@KINDS
+def test_names_that_a_terminal_would_obey_are_left_out(tmp_path, rntuple):
+    columns = {"a\x1b[2J": np.arange(3.0), "b": np.arange(3.0)}
+    with uproot.recreate(tmp_path / "a.root") as file:
+        if rntuple:
+            file.mkrntuple("Events", columns)
+        else:
+            file.mktree("Events", dict.fromkeys(columns, "f8")).extend(columns)
+    found = describe(tmp_path / "a.root")
+    assert found.left_out == {"a\\x1b[2J": "a name with control characters"}
+    assert read_events(tmp_path / "a.root").schema.names == ("b",)
+
+
 def test_a_path_with_a_colon(tmp_path):
     folder = tmp_path / "run:7"
     folder.mkdir()

@@ -1,6 +1,7 @@
 """Files made to do harm: what each attack must meet, and what honest files may be."""
 
 import gzip
+import io
 import json
 import pickle
 import re
@@ -20,7 +21,7 @@ import uproot
 import physgen as pg
 from physgen.cli import main
 from physgen.files import Binning, describe, iter_events, read_events, write_events
-from physgen.files.attributes import read_attributes
+from physgen.files.attributes import _messages, _text, read_attributes
 from physgen.files.cuts import Cut
 from physgen.storage import SurrogateFileError
 
@@ -138,6 +139,20 @@ def test_sparse_files_are_read_and_sparser_ones_when_asked_for(path):
     assert len(read_events(path, max_memory="50 MB", stop=1_000_000)) == 1_000_000
 
 
+def test_filters_that_contradict_each_other(path):
+    """Packed twice, a small chunk unpacks to anything."""
+    with h5py.File(path, "w") as file:
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk((100,))
+        for _ in range(2):
+            properties.set_filter(h5py.h5z.FILTER_DEFLATE, h5py.h5z.FLAG_OPTIONAL, (4,))
+        space = h5py.h5s.create_simple((100,))
+        made = h5py.h5d.create(file.id, b"x", h5py.h5t.NATIVE_DOUBLE, space, properties)
+        made.write(h5py.h5s.ALL, h5py.h5s.ALL, np.arange(100.0))
+    with pytest.raises(OSError, match=r"compression of dataset '/x' of .* contradicts its shape"):
+        read_events(path)
+
+
 def test_declared_sizes(path):
     with h5py.File(path, "w") as file:
         file.create_dataset("x", (2**40,), dtype="f8")
@@ -219,6 +234,49 @@ def test_attributes_are_those_of_h5py(path, settings):
         file.attrs["list"] = ["a", "b"]
     with h5py.File(path) as file:
         assert read_attributes(file, path) == wanted
+
+
+def test_a_name_that_is_no_text_is_left_out(path):
+    with h5py.File(path, "w") as file:
+        file.attrs["a"] = 1
+        space = h5py.h5s.create(h5py.h5s.SCALAR)
+        h5py.h5a.create(file.id, b"\xff\xfe", h5py.h5t.NATIVE_INT32, space)
+    with h5py.File(path) as file:
+        assert read_attributes(file, path) == {"a": 1}
+
+
+def heap(*objects):
+    """A collection of texts: (number, bytes that it declares, content)."""
+    content = b"".join(
+        struct.pack("<HHIQ", number, 1, 0, size) + text.ljust(-(-size // 8) * 8, b"\0")
+        for number, size, text in objects
+    )
+    return b"GCOL\x01\0\0\0" + struct.pack("<Q", 16 + len(content)) + content
+
+
+@pytest.mark.parametrize(
+    ("content", "reference", "words"),
+    [
+        (heap((2, 4, b"text")), (4, 0, 1), "has no text 1 of 4 bytes"),  # its end without a 0
+        (heap((1, 2, b"no")), (4, 0, 1), "has no text 1 of 4 bytes"),
+        (heap((0, 8, b""), (1, 4, b"text")), (4, 0, 1), "has no text 1 of 4 bytes"),
+        (heap((1, 4, b"text")), (4, 9, 1), "no heap of texts at byte 9"),
+        (b"GCOL", (4, 0, 1), "16 bytes at byte 0 go beyond the end"),
+        (heap((1, 1 << 25, b""))[:40], (1 << 25, 0, 1), "33554432 bytes at byte 32 are too many"),
+    ],
+)
+def test_heaps_of_texts_that_lie(content, reference, words):
+    assert _text(io.BytesIO(heap((3, 1, b"x"), (1, 4, b"text"))), (4, 0, 1)) == "text"
+    with pytest.raises(ValueError, match=words):
+        _text(io.BytesIO(content), reference)
+
+
+def test_an_object_header_without_an_end():
+    """A message that says "go on there", of the block in which it is itself."""
+    again = struct.pack("<HHBxxxQQ", 0x10, 16, 0, 16, 24)
+    header = struct.pack("<BxHII4x", 1, 1, 1, 24) + again
+    with pytest.raises(ValueError, match="does not come to an end"):
+        list(_messages(io.BytesIO(header), 0))
 
 
 # ---------------------------------------------------------------- links and names
@@ -400,6 +458,10 @@ ENTITIES = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 10}">' for i in range(9))
         (
             '<!DOCTYPE b [<!ENTITY e SYSTEM "file:///etc/passwd">]><Bins>&e;</Bins>',
             "document type",
+        ),
+        (
+            '<a><Bin name="a&#155;2J"><Layer id="0" r_edges="0,1" n_bin_alpha="1"/></Bin></a>',
+            "a particle has a name with control characters",
         ),
         ("<a>" * 300_000, "no element found"),
         ("<a>" * 10**6, "too long"),

@@ -17,6 +17,7 @@ from physgen.simulators.ising_exact import (
     state_of_spins,
     torus,
 )
+from physgen.simulators.lattice import square
 
 LOCAL = ("metropolis", "heat_bath", "parallel_tempering")
 CLUSTER = ("wolff", "swendsen_wang")
@@ -470,6 +471,15 @@ def test_bad_requests_are_refused(n_events, conditions, said):
         Ising2D(4)(n_events, conditions, rng=1)
 
 
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [((1, 4), r"at least 2, got \(1, 4\)"), ((1 << 15, 1 << 14), r"2\^31 / 8 is the limit")],
+)
+def test_lattices_of_impossible_sizes(shape, said):
+    with pytest.raises(ValueError, match=said):
+        square(shape)
+
+
 def test_too_many_temperatures_for_a_ladder():
     simulator = Ising2D(8, algorithm="parallel_tempering")
     with pytest.raises(ValueError, match="at most 64"):
@@ -483,6 +493,23 @@ def test_a_chain_too_short_says_its_tau(monkeypatch):
     with pytest.raises(ChainTooShortError, match="swendsen_wang") as caught:
         Ising2D(32)(10, {"beta": CRITICAL_BETA}, rng=1)
     assert 5 < caught.value.tau < 200
+
+
+def test_a_trial_that_ends_too_soon_judges_no_settings(monkeypatch, caplog):
+    right = planning.thermalize
+    monkeypatch.setattr(planning, "thermalize", lambda *a: right(*a[:-1], 256))
+    planning.measured_times.cache_clear()
+    simulator = Ising2D(32, n_burn_in=5, spacing=3)
+    times = simulator.thermalization(np.array([CRITICAL_BETA]))
+    assert "the burn-in and spacing given could not be judged: " in caplog.text
+    assert times.slowest(CRITICAL_BETA, CRITICAL_BETA) == (5, 3)
+
+
+def test_a_ladder_with_too_many_rungs_says_what_to_ask_for(monkeypatch):
+    monkeypatch.setattr(planning, "_ladder", lambda *_: np.linspace(0.3, 0.9, 65))
+    simulator = Ising2D(8, algorithm="parallel_tempering")
+    with pytest.raises(ValueError, match=r"0.9 needs 65 rungs .* than 64; ask for a narrower"):
+        simulator(10, {"beta": np.linspace(0.3, 0.9, 10)}, rng=1)
 
 
 def test_numbers_of_numpy_and_torch_will_do():

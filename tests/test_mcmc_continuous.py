@@ -127,3 +127,6 @@ def test_what_has_no_step_to_tune_is_refused():
         tune_step_size(HMC(), unit, start, target=80, rng=1)
     with pytest.raises(ValueError, match="n_steps must be 1 or more, got 0"):
         tune_step_size(HMC(), unit, start, n_steps=0, rng=1)
+    # one step is a little, but allowed
+    tuned, _ = tune_step_size(HMC(), unit, start, n_steps=1, rng=1)
+    assert tuned.step_size != HMC().step_size

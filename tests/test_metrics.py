@@ -4,17 +4,20 @@ from scipy import stats
 from scipy.integrate import quad
 
 from physgen.metrics import (
+    Column,
     bin_contents,
     bin_edges,
     classifier_auc,
+    classifier_test,
+    compare_columns,
     equivalent_shift,
     js_divergence,
     js_from_probabilities,
     ks_distance,
     wasserstein,
 )
-from physgen.metrics.binning import merge_bins
-from physgen.metrics.classifier import auc, auc_errors
+from physgen.metrics.binning import merge_bins, n_bins_default
+from physgen.metrics.classifier import _auc_of_folds, _Scores, auc, auc_errors
 from physgen.metrics.correlation import compare_correlations, mid_ranks
 from physgen.metrics.divergences import js_estimate
 from physgen.metrics.resampling import Design, effective_size, normalize_weights
@@ -177,6 +180,17 @@ def test_bins_are_of_equal_probability():
     assert counts.max() <= 501
 
 
+def test_bins_follow_the_weights_and_their_number_the_effective_size():
+    x = gaussian(10_000, 0)
+    weights = np.where(x > 0, 3.0, -1.0)
+    edges = bin_edges(x, weights=weights)
+    assert len(edges) + 1 == n_bins_default(effective_size(np.abs(weights)) / 2)
+    mass = bin_contents(x, edges, np.abs(weights))
+    assert mass == pytest.approx(np.full(len(mass), mass.mean()), rel=0.05)
+    with_all = bin_contents(x, bin_edges(x), np.abs(weights))
+    assert with_all.max() > 2 * with_all.min()
+
+
 def test_an_atom_gets_a_bin_of_its_own():
     x = np.concatenate((np.zeros(4000), np.abs(gaussian(6000, 0)) + 0.1))
     edges = bin_edges(x, n_bins=20)
@@ -215,6 +229,13 @@ def test_bins_are_joined_until_weights_are_positive():
     joined = merge_bins(np.concatenate((x, y)), a, equal(400), edges)
     assert 1 <= len(joined) < len(edges)
     assert bin_contents(x, joined, a).min() > 0
+
+
+def test_a_last_bin_without_weight_joins_the_one_before():
+    x = np.repeat([0.5, 1.5, 2.5, 3.5], 20)
+    a = normalize_weights(np.repeat([1.0, 1.0, 1.0, -0.1], 20), 80)
+    joined = merge_bins(np.concatenate((x, x)), a, equal(80), np.array([1.0, 2.0, 3.0]))
+    assert joined.tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(
@@ -333,12 +354,55 @@ def test_classifier_finds_the_auc_of_a_known_shift():
     assert abs(found.floor - 0.5) < 0.05
 
 
+def test_the_error_of_the_mean_over_folds_matches_its_spread():
+    fold, design, found = np.arange(200) % 4, Design.of(100, 100), []
+    for k in range(300):
+        logits = np.random.default_rng(k).normal(size=200)
+        found.append(_auc_of_folds(_Scores(logits, fold, 4), design)[:2])
+    values, errors = np.array(found).T
+    # the spread of 300 numbers is known to 4 %
+    assert np.mean(errors) == pytest.approx(values.std(), rel=0.16)
+
+
+def test_both_samples_are_learned_with_weights_of_mean_one():
+    means = []
+
+    def first_column(_, labels, weights, **__):
+        means.append([weights[labels == k].mean() for k in (0, 1)])
+        return lambda x: x[:, 0]
+
+    x = gaussian(600, 0, d=1)
+    tilt = np.exp(0.2 * x[:, 0])
+    classifier_test(x, gaussian(300, 1, d=1), weights=(tilt, None), fit=first_column, rng=0)
+    assert np.array(means)[:3] == pytest.approx(1, abs=0.1)
+
+
 def test_classifier_counts_weights():
     x = gaussian(3000, 0, d=1)
     shifted = gaussian(3000, 1, d=1, shift=0.5)
     tilt = np.exp(0.5 * x[:, 0])
     assert classifier_auc(x, shifted, weights=(tilt, None), rng=0).value < 0.53
     assert classifier_auc(x, shifted, rng=0).value > 0.6
+
+
+# columns
+
+
+def test_floors_of_a_column_are_those_of_the_distances_alone():
+    x, y = gaussian(1000, 0), gaussian(50, 1)
+    rng = np.random.default_rng(0)
+    (found,), _ = compare_columns([Column(x, y)], Design.of(1000, 50), n_permutations=99, rng=rng)
+    # each from a hundred halves
+    assert found.ks.floor == pytest.approx(ks_distance(x, y, rng=1).floor, rel=0.3)
+    assert found.w1.floor == pytest.approx(wasserstein(x, y, rng=1).floor, rel=0.3)
+
+
+def test_the_upper_limit_on_a_shift_is_a_few_errors_above_it():
+    x, y = gaussian(4000, 0), gaussian(4000, 1, shift=0.3)
+    design, rng = Design.of(4000, 4000), np.random.default_rng(0)
+    (found,), _ = compare_columns([Column(x, y)], design, n_permutations=99, rng=rng)
+    error = np.sqrt(2 / 4000)
+    assert found.shift_lower < 0.3 < found.shift_upper < 0.3 + 5 * error
 
 
 # pairs
@@ -361,6 +425,20 @@ def test_correlations_are_spearman_and_a_lost_one_is_found():
     assert found.reference == pytest.approx(spearman, abs=0.01)
     expected = np.arctanh(spearman[0, 1]) - np.arctanh(stats.spearmanr(y).statistic[0, 1])
     assert found.estimate.value == pytest.approx(abs(expected), abs=0.02)
+    # the candidate has less
+    assert found.pulls[0, 1] == pytest.approx(-found.estimate.value / found.estimate.std_error)
+
+
+def test_the_floor_of_a_correlation_is_what_truth_stays_below():
+    above = 0
+    for k in range(200):
+        rng = np.random.default_rng([k, 6])
+        x, y = rng.normal(size=(300, 2)), rng.normal(size=(75, 2))
+        found = compare_correlations(x, y, Design.of(300, 75), n_permutations=19, rng=rng).estimate
+        above += found.value > found.floor
+    # a floor from a hundred halves is itself uncertain
+    low, high = stats.binom.ppf(0.001, 200, 0.04), stats.binom.ppf(0.999, 200, 0.08)
+    assert low <= above <= high
 
 
 def test_the_limit_is_that_of_the_pair_that_may_differ_most():

@@ -1,9 +1,11 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.spatial.distance import cdist
 
-from physgen.metrics.copies import memorization
+from physgen.metrics.copies import _p_below, _p_of_preference, memorization
 from physgen.metrics.duplicates import duplicates
 from physgen.metrics.neighbors import nearest, pairs_in_balls
 from physgen.metrics.resampling import Design, normalize_weights
@@ -242,3 +244,28 @@ def test_bad_input_is_told():
     broken[3, 1] = np.nan
     with pytest.raises(ValueError, match="1 of 100 candidate events hold NaN"):
         memorization(broken, x, x, rng=0)
+
+
+# ---------------------------------------------------------------- exact p-values
+
+
+@pytest.mark.parametrize("theirs", [[0, 2, 3, 6], [0, 1, 6, 7], [4, 5, 6, 7]])
+def test_a_share_below_a_quantile_has_the_p_value_of_all_arrangements(theirs):
+    """The threshold is the third test event: how many candidate events may come before it?"""
+    every = np.arange(8)
+    before = [
+        (np.array(rows) < np.setdiff1d(every, rows)[2]).sum() for rows in combinations(every, 4)
+    ]
+    ours = np.setdiff1d(every, theirs)
+    found = _p_below(ours, np.array(theirs), ours[2], 2, Design.of(4, 4))
+    assert found == pytest.approx(np.mean(np.array(before) >= np.sum(theirs < ours[2])))
+
+
+@pytest.mark.parametrize(("met", "expected"), [("train", 2 * 0.1), ("test", 1.0)])
+def test_an_event_met_is_of_the_training_with_its_share_of_events(met, expected):
+    """One training and nine test events; the candidate nearly meets the first of either."""
+    near, far = np.array([[0.1, 5.0]]), np.array([[6.0, 7.0]])
+    of_train, of_test = (near, far) if met == "train" else (far, near)
+    rows = np.array([[0, 0]]), np.array([[0, 1]])
+    found = _p_of_preference((of_train, rows[0]), (of_test, rows[1]), 1, 9)
+    assert found == pytest.approx(expected)

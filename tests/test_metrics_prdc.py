@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import cdist
 
-from physgen.metrics.prdc import _relabeled, _scores, prdc
+from physgen.metrics.prdc import _relabeled, _scores, _three_samples, prdc
 from physgen.metrics.resampling import Design
 
 NAMES = ("precision", "recall", "density", "coverage")
@@ -131,6 +131,15 @@ def test_size_needs_the_weights_and_the_blocks():
 
     assert (rejected(lambda rng: chains(rng, True), n_repetitions=60) <= high).all()
     assert rejected(lambda rng: chains(rng, False), n_repetitions=60).max() > high
+
+
+def test_blocks_are_in_one_half():
+    blocks = np.repeat(np.arange(41), 5)
+    design = Design.of(205, 205, blocks=(blocks, blocks))
+    ours, theirs, _ = _three_samples(design, 1000, np.random.default_rng(0))
+    assert sorted([*ours, *theirs]) == list(range(205))
+    assert min(len(ours), len(theirs)) == 100
+    assert not set(blocks[ours]) & set(blocks[theirs])
 
 
 def test_bad_input_is_told():

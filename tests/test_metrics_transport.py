@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from physgen.metrics.energy import energy_distance
+from physgen.metrics.judged import drawn_and_halves
 from physgen.metrics.quadratic import quadratic_forms
 from physgen.metrics.resampling import Design
 from physgen.metrics.sliced import sliced_wasserstein
@@ -29,6 +30,15 @@ def options(metric):
 
 
 # Cramér-von Mises
+
+
+def test_every_draw_and_every_half_counts_once():
+    found = drawn_and_halves(
+        lambda rows: np.abs(rows).sum(axis=1), Design.of(40, 30), 19, np.random.default_rng(0)
+    )
+    assert [f.shape for f in found] == [(20,), (100,)]
+    # twenty events against twenty: all of D is 1/20
+    assert found[1] == pytest.approx(2.0)
 
 
 def test_cramer_von_mises_against_scipy():

@@ -496,3 +496,28 @@ def test_flat_columns_stay_with_the_perceptron_and_without_a_score():
     assert (flat.score_weight, array.score_weight) == (0.0, 1.0)
     assert (flat.turns_around, array.turns_around) == (False, True)
     assert not small_gan(ARRAY, symmetric=False).turns_around
+
+
+def test_the_score_of_particles_does_not_see_what_is_not_there():
+    """Padding may hold anything: the game and the score of the generator stay as they are."""
+    rows = TensorSpec(n_features=6, n_conditions=1, shape=(3, 2), rows=Rows(0, 1.5, 1.5))
+    model = small_gan(rows, network=SetTransformer(n_hidden=8, n_blocks=1)).eval()
+    c = torch.tensor([[-1 / 3], [1.0]])  # one particle, and three
+    x = generator_random(1).normal(2, 6)
+    fake, score = model._scored(x, c, generator_random(2))
+    assert ((fake == 0) == (rows.mask(c) == 0)).all()
+    there = rows.mask(c) == 1
+    for changed, same in ((~there, [True, True]), (there, [False, False])):
+        _, other = model._scored(torch.where(changed, x + 1, x), c, generator_random(2))
+        assert (other == score).tolist() == same
+
+
+def test_binary_arrays_are_scored_by_the_energy_score():
+    spec = TensorSpec(n_features=8, binary=(True,) * 8, shape=(2, 2, 2))
+    model = small_gan(spec, network=small_network()).eval()
+    x, c = torch.ones(5, 8), torch.zeros(5, 0)
+    fake, score = model._scored(x, c, generator_random(3))
+    assert (fake.abs() == 1).all()
+    rng = generator_random(3)
+    one, other = (model._generate(5, c, rng) for _ in range(2))
+    torch.testing.assert_close(score, energy_score(x, one, other))

@@ -112,6 +112,17 @@ def test_lists_give_their_leading_pair():
     assert "leading entries" in pack.reason
 
 
+def test_lists_of_several_collections_are_no_particles():
+    lists = ak.Array([[2.0, 1.0], [1.0, 0.5]])
+    names = ("Jet_pt", "Jet_eta", "Jet_phi")
+    for collections, n_packs in ((("Jet",) * 3, 1), (("Jet", "Jet", "Other"), 0)):
+        fields = (
+            pg.Field(n, jagged=True, collection=c) for n, c in zip(names, collections, strict=True)
+        )
+        events = pg.Events(pg.Schema(tuple(fields)), dict.fromkeys(names, lists))
+        assert len(find_packs(events, None)) == n_packs
+
+
 def test_a_momentum_below_zero_is_no_pair():
     events = two_objects("a1_{}", "a2_{}")
     wrong = events.with_columns({"a1_pt": -events["a1_pt"]})
@@ -196,6 +207,22 @@ def test_showers_without_binning_say_how_to_get_one():
     pack, columns = only(showers(layout="calochallenge"))
     assert (list(columns), pack.replaces) == (["total / incident energy"], ())
     assert "binning='binning.xml'" in pack.reason
+
+
+@pytest.mark.parametrize("what", ["incident energy in GeV", "incident energies", "lists"])
+def test_columns_that_are_only_called_showers_make_no_pack(what):
+    events = showers()
+    schema = events.schema
+    if what == "incident energy in GeV":
+        events = events.replace_schema(schema.with_field("incident_energies", unit="GeV"))
+    elif what == "incident energies":
+        columns = {**events.to_dict(), "incident_energies": np.ones((40, 2), "f4")}
+        events = pg.Events.from_dict(columns, units=dict.fromkeys(columns, "MeV"))
+    else:
+        columns = {**events.to_dict(), "showers": ak.Array([[1.0], []] * 20)}
+        events = pg.Events.from_dict(columns, units=dict.fromkeys(columns, "MeV"))
+    assert [pack.name for pack in find_packs(events, None)] == []
+    assert [pack.name for pack in find_packs(showers(), None)] == ["showers"]
 
 
 def test_the_grid_of_par04_is_a_binning():

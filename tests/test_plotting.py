@@ -442,6 +442,12 @@ def test_the_spectrum_along_a_training_has_a_line_per_mode(tmp_path):
         weight_spectrum(Figure().subplots(), values[None])
 
 
+def test_the_spectrum_of_couplings_that_are_zero_has_no_logarithms():
+    ax = weight_spectrum(Figure().subplots(), np.zeros((2, 3)), steps=[1, 50])
+    assert (ax.get_xscale(), ax.get_yscale()) == ("linear", "linear")
+    ax.figure.canvas.draw()
+
+
 def test_levels_share_bins_evenly():
     """Sums of spins have levels two apart; bins that do not fit them would show false spikes."""
     rng = np.random.default_rng(0)

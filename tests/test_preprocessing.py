@@ -127,6 +127,24 @@ def test_choice_for_showers(data_dir):
     assert made[made > 0].min() >= threshold
 
 
+def test_choice_for_showers_on_a_grid():
+    """The layout of Par04: rings, angles and layers, of which the layers come first."""
+    rng = np.random.default_rng(0)
+    shape = (300, 3, 4, 5)
+    grid = (rng.exponential(size=shape) * (rng.random(shape) < 0.5)).astype("f4")
+    events = pg.Events.from_dict(
+        {"incident_energy": rng.uniform(20, 30, 300), "showers": grid},
+        conventions={"layout": "par04"},
+    )
+    events = events.replace_schema(events.schema.with_roles(conditions=["incident_energy"]))
+    fitted = Preprocessor.fit(events)
+    chosen = fitted.transforms["showers"]
+    assert isinstance(chosen, EnergyFirst)
+    assert (chosen.layers, chosen.order, chosen.angular) == (((4, 3),) * 5, (2, 1, 0), True)
+    columns = there_and_back(events, fitted)[1]
+    np.testing.assert_allclose(columns["showers"], grid, rtol=1e-4)
+
+
 N = 2000
 RNG = np.random.default_rng(5)
 

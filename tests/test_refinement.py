@@ -2,12 +2,14 @@
 
 import math
 
+import awkward as ak
 import numpy as np
 import pytest
 
 import physgen as pg
 from physgen.cli import main
 from physgen.feature_table import FeatureTable
+from physgen.field_columns import columns_of
 from physgen.metrics.resampling import effective_size
 from physgen.refinement import refine
 from physgen.unweighting import unweight
@@ -165,6 +167,26 @@ def test_jagged_events_have_features(jets):
     assert table.shape == (6, 7)
     assert table[:, -3:].min() >= -1
     assert sorted({int(v) for v in table[:, 4]}) == [0, 1, 2, 3]
+
+
+def test_angles_of_lists_and_single_cells_have_no_sum_or_place():
+    """A sum of angles and the mean index of one cell say nothing."""
+    rng = np.random.default_rng(0)
+    lists = ak.Array([[0.5, 1.0], [], [2.0]] * 10)
+    fields = (
+        pg.Field("phi", jagged=True, unit="rad"),
+        pg.Field("e", shape=(1, 9)),
+    )
+    cells = rng.exponential(size=(30, 1, 9)).astype("f4")
+    events = pg.Events(pg.Schema(fields), {"phi": lists, "e": cells})
+    table = FeatureTable.of(events, events, None, False)
+    labels = [label for f in fields for label, *_ in columns_of(f, events[f.name], True)]
+    assert not any("phi sum" in label or "along axis 0" in label for label in labels)
+    assert "e mean index along axis 1" in labels
+    x = table(events)
+    assert any(np.allclose(x[:, k], [0.5, 0, 2.0] * 10) for k in range(x.shape[1]))
+    with pytest.raises(pg.SchemaError, match="no field 'e' in the events"):
+        table(events[["phi"]])
 
 
 def test_the_weight_is_no_feature(refinement):
@@ -345,6 +367,13 @@ def test_conditions_must_have_the_law_of_the_truth():
     with pytest.raises(ValueError, match="another law of the condition 'c'"):
         refine(truth, fake, rng=0)
     assert len(refine(truth, truth, rng=0).events) == 1000
+
+
+def test_a_condition_that_is_no_number_or_not_there_is_not_compared():
+    lists = [[1.0]] * 500 + [[2.0, 3.0]] * 500
+    truth = normal(0, 1000).with_columns({"c": ak.Array(lists)}, role="condition")
+    for fake in (truth.with_columns({"c": ak.Array(lists[::-1])}), normal(1, 1000)):
+        assert len(refine(truth, fake, rng=0).events) == 1000
 
 
 def test_bad_input_of_unweighting():

@@ -238,6 +238,12 @@ def test_what_is_no_shower_of_the_challenge_is_refused():
     with pytest.raises(SchemaError, match="no field 'incident_energies'"):
         scoreboard(good[["showers"]], good, rng=0)
     weighted = good.with_columns({"w": np.ones(30)}, role="weight")
+    few = pg.Events(
+        schema=good.schema.with_field("showers", shape=(7,)),
+        columns={**good.to_dict(), "showers": good["showers"][:, :7]},
+    )
+    with pytest.raises(SchemaError, match=r"of the candidate have the shape \(7,\), and the binn"):
+        scoreboard(good, few, rng=0)
     with pytest.raises(SchemaError, match="has weights"):
         scoreboard(weighted, good, rng=0)
 

@@ -79,6 +79,7 @@ def together(task, world=2, seconds=60):
         except EOFError:
             results.append(None)
     for child in children:
+        child.join(5)  # under coverage it writes its data at its end
         child.kill()
         child.join()
     return results

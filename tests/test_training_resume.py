@@ -228,6 +228,25 @@ def test_a_training_that_is_given_up_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_error_of_the_model_keeps_what_there_was(tmp_path, kill_after, monkeypatch):
+    """Only what would end in the same way again is thrown away."""
+    events = numbers().with_columns({"w": np.ones(300)}, role="weight")
+    kill_after(7)
+    with pytest.raises(Killed):
+        fit(events, Dropping, checkpoint=tmp_path / "kept", checkpoint_every=5)
+    kill_after(10**9)
+    before = checkpoints(tmp_path / "kept")
+    assert before
+    with monkeypatch.context() as patch:
+        right = Dropping.loss
+        patch.setattr(Dropping, "loss", lambda *a, **more: right(*a, **more).mean())
+        with pytest.raises(TrainingError, match="loss returned one number"):
+            fit(events, Dropping, checkpoint=tmp_path / "kept", checkpoint_every=5)
+    assert checkpoints(tmp_path / "kept") == before
+    resumed = fit(events, Dropping, checkpoint=tmp_path / "kept", checkpoint_every=5)
+    assert same(resumed, fit(events, Dropping))
+
+
 def test_a_budget_in_seconds_goes_on_with_what_is_left(tmp_path, kill_after, monkeypatch):
     now = [0.0]
     clock = type("time", (), {"monotonic": staticmethod(lambda: now[0])})
@@ -332,6 +351,23 @@ def test_without_a_whole_checkpoint_the_training_does_not_begin_anew_in_silence(
     with pytest.raises(
         ValueError, match=r"damaged \(the SHA-256 of .* differs\), and there is no"
     ):
+        weights(Fragile(), folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"physgen_checkpoint": 1', '"physgen_checkpoint": 99', "newer physgen; upgrade physgen"),
+        ('["elapsed", ', '["elapsed", 1', "the SHA-256 of .* differs"),
+    ],
+)
+def test_a_state_that_was_changed_is_refused(tmp_path, kill_after, old, new, words):
+    folder = begun(tmp_path / "kept", kill_after)
+    for path in checkpoints(folder):
+        text = (path / STATE).read_text()
+        assert old in text
+        (path / STATE).write_text(text.replace(old, new))
+    with pytest.raises(ValueError, match=words):
         weights(Fragile(), folder)
 
 

@@ -440,6 +440,12 @@ def test_log_without_a_natural_pole_has_no_skewness():
         assert abs(stats.skew(features[:, 0])) < 0.1
 
 
+def test_the_pole_stays_at_a_distance_from_the_data():
+    """Where no pole takes the skewness away it is a thousandth of the spread below them."""
+    values = np.exp(4 * np.random.default_rng(0).normal(size=5000)) - 5
+    assert Log().fit(values, {}).pole == pytest.approx(values.min() - 1e-3 * values.std())
+
+
 def test_by_category_shares_the_scale_of_rare_values():
     njet = np.repeat([0, 1, 2, 3, 4], [500, 500, 500, 150, 3])
     ht = np.where(njet == 0, 0, 20.0 * njet + np.random.default_rng(0).random(len(njet)))

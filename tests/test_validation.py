@@ -394,6 +394,32 @@ def test_too_few_permutations_for_the_level():
         quick(toy(50, 0), toy(50, 1), n_permutations=99)
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"tolerance": 0}, "a shift in sigma above 0, got 0"),
+        ({"tolerance": float("nan")}, "a shift in sigma above 0, got nan"),
+        ({"for_events": 0.5}, "the number of events you want, got 0.5"),
+        ({"max_auc": 0.5}, "max_auc lies between 0.5 and 1, got 0.5"),
+        ({"alpha": 1}, "alpha is a probability between 0 and 1, got 1"),
+        ({"max_events": 3}, "max_events is at least 100, got 3"),
+    ],
+)
+def test_settings_that_make_no_sense(settings, words):
+    with pytest.raises(ValueError, match=words):
+        quick(toy(50, 0), toy(50, 1), **settings)
+
+
+def test_samples_of_weights_alone_cannot_be_compared():
+    schema = pg.Schema((pg.Field("w", "float64", role="weight"),))
+    weights = pg.Events(schema, {"w": np.ones(30)})
+    for pair in ((weights, weights), (toy(50, 0), weights)):
+        with pytest.raises(pg.SchemaError, match="share no field but their weight"):
+            quick(*pair)
+    with pytest.raises(pg.SchemaError, match="share no field but their weight"):
+        quick(weights, weights, fields=["w"])
+
+
 def test_rng_is_a_seed_or_a_generator():
     a, b = toy(200, 0), toy(200, 1)
     assert str(quick(a, b, rng=3)) == str(quick(a, b, rng=3))

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 import physgen as pg
-from physgen import cli
+from physgen import cli, shell_train
 from physgen.cli import main
 from physgen.models.base import TensorSpec
 
@@ -126,8 +126,8 @@ def test_simulate_takes_the_fields_of_the_simulator(tmp_path):
 @pytest.mark.parametrize("players", [("denoiser",), ("generator", "discriminator")])
 def test_the_progress_fits_the_terminal(n_columns, players, monkeypatch):
     screen = Console(file=io.StringIO(), width=n_columns, force_terminal=True, color_system=None)
-    monkeypatch.setattr(cli, "stderr", screen)
-    with cli._progress("training gan on 60,000 events") as report:
+    monkeypatch.setattr(shell_train, "stderr", screen)
+    with shell_train._progress("training gan on 60,000 events") as report:
         loss = dict.fromkeys(players, -10.123456)
         report(pg.Progress(7, 0.5, loss, events_per_second=123_456.7, seconds_left=754.0))
     text = screen.file.getvalue()
@@ -140,7 +140,7 @@ def test_the_progress_fits_the_terminal(n_columns, players, monkeypatch):
 def test_warnings_are_one_line_on_stderr(monkeypatch):
     screen = Console(file=io.StringIO(), width=80)
     monkeypatch.setattr(cli, "stderr", screen)
-    record = logging.makeLogRecord({"msg": "dropped 3 of 50 [events] " + "very " * 40})
+    record = logging.makeLogRecord({"msg": "dropped 3 of 50 [events] " + "very " * 40 + "long"})
     cli._Messages().emit(record)
     assert screen.file.getvalue() == f"warning: {record.msg}\n"
 
@@ -173,6 +173,11 @@ def test_settings_that_are_objects_have_names(tmp_path):
             1,
             "'pcd'; use one of automatic, langevin, hmc, single-flip, gibbs, informed-flip",
         ),
+        (
+            f"train {ZMUMU} --model rbm --rbm.chains pcd:k=1 --steps 1 -o x",
+            1,
+            "pcd has no setting 'k' (settings: ",
+        ),
         (f"train {ZMUMU} --model flow -o x", 2, "diffusion"),
         ("train", 2, "DATA"),
         ("sample nowhere -n 5 -o x.root", 1, "nowhere"),
@@ -187,6 +192,15 @@ def test_errors_are_sentences_on_stderr(line, code, words, tmp_path, monkeypatch
     assert words.lower() in err.replace("\n", " ").lower()
     assert "Traceback" not in out + err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_is_no_error(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pg, "describe", interrupted)
+    assert main(["info", str(ZMUMU)]) == 130
+    assert capsys.readouterr().err == "stopped\n"
 
 
 def test_missing_or_outside_conditions(run, tmp_path, capsys):
@@ -227,3 +241,17 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     )  # fmt: skip
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] in ("0", "141")
+
+
+def test_ctrl_c_while_libraries_are_imported_is_no_traceback():
+    code = (
+        "import sys, types, physgen.__main__ as command\n"
+        "def stop(name, *_):\n"
+        "    if name == 'physgen.cli': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, types.SimpleNamespace(find_spec=stop))\n"
+        "sys.exit(command.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
