@@ -48,6 +48,16 @@ def with_bomb(path, **filters):
         data.id.write_direct_chunk((0,), bomb(), 0)
 
 
+def with_root_bomb(path, kind, n_bytes=4 * 10**8):
+    """A basket of 2 MB in a block that unpacks to many more."""
+    compression = getattr(uproot, kind.upper())(1)
+    honest = compression.compress
+    compression.compress = lambda data: honest(bytes(n_bytes) if len(data) > 10**6 else data)
+    with uproot.recreate(path, compression=compression) as file:
+        file.mktree("Events", {"x": "f4"})
+        file["Events"].extend({"x": np.random.default_rng(0).normal(size=500_000).astype("f4")})
+
+
 # ---------------------------------------------------------------- memory
 
 
@@ -64,10 +74,36 @@ def test_chunks_that_hold_more_than_they_declare(path, filters):
         read_events(path)
 
 
+@pytest.mark.parametrize("kind", ["zlib", "lzma", "zstd", "lz4"])
+def test_blocks_that_hold_more_than_they_declare(tmp_path, kind):
+    path = tmp_path / "x.root"
+    with_root_bomb(path, kind, 10**7)
+    with pytest.raises(OSError, match=r"branch 'x' of .*x.root: the file is damaged"):
+        read_events(path)
+
+
+@pytest.mark.parametrize("kind", ["zlib", "lzma", "zstd", "lz4"])
+def test_baskets_that_declare_more_than_the_file_may_take(tmp_path, kind, monkeypatch):
+    """A hundred blocks of a kilobyte each make gigabytes."""
+    path = tmp_path / "x.root"
+    zeros = np.zeros(500_000, "f4")
+    with uproot.recreate(path, compression=getattr(uproot, kind.upper())(1)) as file:
+        file.mktree("Events", {"x": "f4"})
+        file["Events"].extend({"x": zeros})
+    np.testing.assert_array_equal(read_events(path)["x"], zeros)
+    monkeypatch.setattr("physgen.files.rootblocks.memory_bound", lambda _: 1_500_000)
+    with pytest.raises(OSError, match=r"x.root: .*declares 2.0 MB of one basket.*take 1.5 MB"):
+        read_events(path)
+    with uproot.open(path) as file:  # whom uproot serves as well keep their own bounds
+        assert len(file["Events"]["x"].array()) == 500_000
+
+
 def test_bombs_meet_a_limit_of_memory(tmp_path):
     """All of them in a process that may take 300 MB more than it has."""
     for i, filters in enumerate(FILTERS):
         with_bomb(tmp_path / f"{i}.h5", **filters)
+    for kind in ("zlib", "zstd"):
+        with_root_bomb(tmp_path / f"{kind}.root", kind)
     head = bytes((0, 0, 8, 3))
     images = head + struct.pack(">3I", 1, 28, 28) + bytes(400_000_000)
     (tmp_path / "a-idx3-ubyte.gz").write_bytes(gzip.compress(images, 1))
@@ -96,7 +132,7 @@ def test_bombs_meet_a_limit_of_memory(tmp_path):
         text=True,
         check=False,
     )
-    assert (found.returncode, found.stdout.split()) == (0, ["True"] * 8), found.stderr
+    assert (found.returncode, found.stdout.split()) == (0, ["True"] * 10), found.stderr
 
 
 @pytest.mark.parametrize("shape", [(1 << 18,), (700, 30, 11), (3, 100_000)])
