@@ -23,6 +23,7 @@ from physgen.cli import main
 from physgen.files import Binning, describe, iter_events, read_events, write_events
 from physgen.files.attributes import _messages, _text, read_attributes
 from physgen.files.cuts import Cut
+from physgen.files.root import _opened as opened
 from physgen.storage import SurrogateFileError
 
 ESCAPE = "\x1b[2J\x1b]0;owned\x07"
@@ -96,6 +97,31 @@ def test_baskets_that_declare_more_than_the_file_may_take(tmp_path, kind, monkey
         read_events(path)
     with uproot.open(path) as file:  # whom uproot serves as well keep their own bounds
         assert len(file["Events"]["x"].array()) == 500_000
+
+
+def test_baskets_that_end_before_they_should(tmp_path):
+    """The rest would be what stands in memory."""
+    path = tmp_path / "x.root"
+    write_events(path, pg.Events.from_dict({"x": np.zeros(1000)}))
+    with uproot.open(path) as file:
+        at = file["Events"]["x"].basket_key(0).fSeekKey
+    content = bytearray(path.read_bytes())
+    assert struct.unpack_from(">ihi", content, at)[2] == 8000
+    struct.pack_into(">i", content, at + 6, 80_000)
+    path.write_bytes(content)
+    with pytest.raises(OSError, match="its blocks hold 8000 bytes of 80000"):
+        read_events(path)
+
+
+def test_descriptions_of_classes_that_need_themselves(tmp_path):
+    """They are not read again and again until Python's recursion ends."""
+    path = tmp_path / "x.root"
+    write_events(path, pg.Events.from_dict({"x": np.zeros(10)}))
+    content = path.read_bytes()
+    assert b"TStreamerBase\x00" in content
+    path.write_bytes(content.replace(b"TStreamerBase\x00", b"TStreamerBark\x00"))
+    with opened(path) as file, pytest.raises(ValueError, match="classes need each other"):
+        file.file.streamers  # noqa: B018  (read when asked for)
 
 
 def test_bombs_meet_a_limit_of_memory(tmp_path):

@@ -9,8 +9,10 @@ programs see just the tree. Reading is in :mod:`physgen.files.ttree` and
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +83,25 @@ def open_source(path: Path, *, tree: str | None, binning: Path | None) -> Source
 def _opened(path: Path) -> Any:
     """Open without uproot's caches (up to 100 MB of arrays beside ours) and its event loop."""
     # a dict, since uproot reads a colon in a plain string as 'file:object'
-    return uproot.open(
+    opened = uproot.open(
         {str(path): None},
         object_cache=None,
         array_cache=None,
         handler=BoundedSource,
     )
+    opened.file.hook_before_read_streamer_key = _once()
+    return opened
+
+
+def _once() -> Callable[..., None]:
+    """For descriptions of classes, which after damage may need themselves to be read."""
+    calls = itertools.count()
+
+    def hook(**_: Any) -> None:
+        if next(calls):
+            raise ValueError("the descriptions of its classes need each other")
+
+    return hook
 
 
 def _check_complete(path: Path) -> None:

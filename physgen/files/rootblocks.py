@@ -31,12 +31,22 @@ class BoundedSource(uproot.MemmapSource):  # type: ignore[misc]  # uproot has no
 
 
 def _check_size(*, chunk: Any, uncompressed_bytes: int, **_: Any) -> None:
-    bound = getattr(chunk.source, "bound", None)
-    if bound is not None and uncompressed_bytes > bound:
+    source = chunk.source
+    if isinstance(source, BoundedSource) and uncompressed_bytes > source.bound:
         raise ValueError(
             f"it declares {in_words(uncompressed_bytes)} of one basket, page or object, and may "
-            f"take {in_words(bound)}"
+            f"take {in_words(source.bound)}"
         )
+
+
+def _check_filled(
+    *, chunk: Any, cursor: Any, start: Any, compressed_bytes: int, uncompressed_bytes: int,
+    filled: int, **_: Any,
+) -> None:  # fmt: skip
+    """Refuse blocks that end too early: uproot takes what stands in memory for the rest."""
+    is_last = cursor.displacement(start) >= compressed_bytes
+    if isinstance(chunk.source, BoundedSource) and is_last and filled != uncompressed_bytes:
+        raise ValueError(f"its blocks hold {filled} bytes of {uncompressed_bytes}")
 
 
 def _unpack_zlib(data: Any, uncompressed_bytes: int) -> bytes:
@@ -59,6 +69,7 @@ def _bound_blocks() -> None:
     What is read is the same, and as fast; uproot's choice of another library for zlib is kept.
     """
     compression.decompress.hook_before_block = _check_size
+    compression.decompress.hook_after_block = _check_filled
     compression._decompress_LZMA.decompress = _into(cramjam.xz)
     compression._decompress_ZSTD.decompress = _into(cramjam.zstd)
     if compression._decompress_ZLIB.library == "zlib":
