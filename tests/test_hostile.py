@@ -92,7 +92,7 @@ def test_baskets_that_declare_more_than_the_file_may_take(tmp_path, kind, monkey
         file.mktree("Events", {"x": "f4"})
         file["Events"].extend({"x": zeros})
     np.testing.assert_array_equal(read_events(path)["x"], zeros)
-    monkeypatch.setattr("physgen.files.rootblocks.memory_bound", lambda _: 1_500_000)
+    monkeypatch.setattr("physgen.files.rootbounds.memory_bound", lambda _: 1_500_000)
     with pytest.raises(OSError, match=r"x.root: .*declares 2.0 MB of one basket.*take 1.5 MB"):
         read_events(path)
     with uproot.open(path) as file:  # whom uproot serves as well keep their own bounds
@@ -122,6 +122,23 @@ def test_descriptions_of_classes_that_need_themselves(tmp_path):
     path.write_bytes(content.replace(b"TStreamerBase\x00", b"TStreamerBark\x00"))
     with opened(path) as file, pytest.raises(ValueError, match="classes need each other"):
         file.file.streamers  # noqa: B018  (read when asked for)
+
+
+@pytest.mark.parametrize("n_bytes", [0, -8, 20, 2**62])
+def test_frames_of_an_rntuple_lie_one_in_the_other(tmp_path, n_bytes):
+    """A record of no bytes could be read four billion times."""
+    path = tmp_path / "x.root"
+    write_events(path, pg.Events.from_dict({"x": np.zeros(10)}), rntuple=True, compression="none")
+    with uproot.open(path) as file:
+        anchor = file["Events"]
+        at, size = anchor.member("fSeekFooter"), anchor.member("fNBytesFooter")
+    content = bytearray(path.read_bytes())
+    record = at + content[at : at + size].index(struct.pack("<qI", -60, 1)) + 12
+    assert struct.unpack_from("<q", content, record)[0] == 48  # of the only group of clusters
+    struct.pack_into("<qIq", content, record - 12, -60, 2**32 - 1, n_bytes)
+    path.write_bytes(content)
+    with pytest.raises(OSError, match=r"x.root: the file is damaged"):
+        read_events(path)
 
 
 def test_bombs_meet_a_limit_of_memory(tmp_path):

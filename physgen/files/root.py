@@ -22,7 +22,7 @@ from physgen.files import rntuple as rntuples
 from physgen.files import ttree
 from physgen.files.checks import check_magic, damaged, printable
 from physgen.files.guesses import grouped_by_name, with_weight
-from physgen.files.rootblocks import BoundedSource
+from physgen.files.rootbounds import BoundedSource
 from physgen.files.rootwrite import write
 from physgen.files.source import Source, as_stored
 from physgen.schema import Schema
