@@ -334,7 +334,10 @@ def test_ctrl_c_at_random_moments(tmp_path):
         process.stdout.readline()
         time.sleep(moments.uniform(0.1, 0.6))
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate()
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
         assert process.returncode == 130, err
         assert b"ignored" not in err
         for file in (*parts_folder(path).glob("0*.h5"), *tmp_path.glob("a.h5")):
