@@ -59,6 +59,11 @@ def test_published_cases_of_jetnet(metric, apart):
     assert found.p_value == 0.2
 
 
+def test_what_rounding_leaves_is_no_distance():
+    zeros, few = np.zeros((500, 2)), {"batch_size": 50, "n_batches": 2, "n_permutations": 4}
+    assert {kpd(zeros, zeros, rng=seed, **few).p_value for seed in range(20)} == {1}
+
+
 def samples_of_jetnet(x, y, sizes, rng):
     """Batches as jetnet draws them: scaled by the largest absolute value, with replacement."""
     largest = np.abs(x).max(axis=0)
