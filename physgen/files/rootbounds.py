@@ -24,7 +24,7 @@ from physgen.files.memory import in_words, memory_bound
 
 __all__ = ["BoundedSource"]
 
-# https://github.com/root-project/root/blob/v6-36-00/tree/ntuple/doc/BinaryFormatSpecification.md
+# "Frames" and "Page Locations" of the RNTuple Binary Format Specification
 _FRAME_BYTES, _FRAME_ITEMS = struct.Struct("<q"), struct.Struct("<I")
 _PAGE_BYTES = 16  # number of elements, and the smallest locator
 _uproot_read_pages = rntuple.ColumnPageListFrameReader.read
