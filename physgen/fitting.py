@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +25,6 @@ from physgen.schema import SchemaError
 from physgen.training import (
     Checkpoint,
     History,
-    Progress,
     TrainingConfig,
     train,
 )
@@ -136,17 +136,10 @@ class Source(Protocol):
         """Which events these are, for ``surrogate.json`` and checkpoints."""
         ...
 
-    def train(
-        self,
-        module: nn.Module,
-        preprocessor: Preprocessor,
-        *,
-        config: TrainingConfig,
-        seed: int,
-        progress: Callable[[Progress], None] | None,
-        checkpoint: Checkpoint | None,
-    ) -> History:
-        """Train a module on the features of all events."""
+    def training(
+        self, preprocessor: Preprocessor, config: TrainingConfig, seed: int
+    ) -> Callable[..., History]:
+        """:func:`physgen.training.train`, with the features of all events bound."""
         ...
 
 
@@ -166,26 +159,18 @@ class InMemory:
         """Number and hash of these events."""
         return {"n_events": len(self.events), "events_sha256": self.events.sha256()}
 
-    def train(
-        self,
-        module: nn.Module,
-        preprocessor: Preprocessor,
-        *,
-        config: TrainingConfig,
-        seed: int,
-        progress: Callable[[Progress], None] | None,
-        checkpoint: Checkpoint | None,
-    ) -> History:
-        """Train on the features of these events."""
+    def training(
+        self, preprocessor: Preprocessor, config: TrainingConfig, seed: int
+    ) -> Callable[..., History]:
+        """Training on the features of these events."""
         noise = PhiloxRandom(seed, torch.arange(len(self.events)), stream=1)
         x, condition = preprocessor.forward(self.events, rng=noise)
         weight = None
         if self.events.schema.weight is not None:
             weight = torch.from_numpy(self.events.weights)
-        return train(
-            module, x, condition, weight=weight, config=config, rng=as_generator(seed),
-            progress=progress, checkpoint=checkpoint,
-        )  # fmt: skip
+        return partial(
+            train, x=x, condition=condition, weight=weight, config=config, rng=as_generator(seed)
+        )
 
 
 def origin(source: Source, config: TrainingConfig, seed: int) -> dict[str, Any]:

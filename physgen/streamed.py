@@ -6,11 +6,11 @@ import contextlib
 import ctypes
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from physgen import fitting
 from physgen.events import Events
@@ -19,11 +19,9 @@ from physgen.preprocessing import Preprocessor
 from physgen.random import PhiloxRandom, as_generator, derived_seed
 from physgen.survey import Survey, keys_of, survey
 from physgen.training import (
-    Checkpoint,
     History,
     Pool,
     Pools,
-    Progress,
     TrainingConfig,
     train_on,
 )
@@ -83,22 +81,12 @@ class Streamed:
             "stream": {"n_files": len(self.stream.files), "memory": self.stream.memory},
         }
 
-    def train(
-        self,
-        module: nn.Module,
-        preprocessor: Preprocessor,
-        *,
-        config: TrainingConfig,
-        seed: int,
-        progress: Callable[[Progress], None] | None,
-        checkpoint: Checkpoint | None,
-    ) -> History:
-        """Train on pools of the files."""
+    def training(
+        self, preprocessor: Preprocessor, config: TrainingConfig, seed: int
+    ) -> Callable[..., History]:
+        """Training on pools of the files."""
         source = _Source(self.stream, self.found, preprocessor, self.events, config, seed)
-        return train_on(
-            module, source.data, config=config, rng=as_generator(seed), progress=progress,
-            checkpoint=checkpoint,
-        )  # fmt: skip
+        return partial(train_on, data=source.data, config=config, rng=as_generator(seed))
 
 
 @dataclass(frozen=True)

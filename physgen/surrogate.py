@@ -164,8 +164,8 @@ class Surrogate:
             )  # fmt: skip
 
         try:
-            history = source.train(
-                module, preprocessor, config=config, seed=seed, progress=progress,
+            history = source.training(preprocessor, config, seed)(
+                module, progress=progress,
                 checkpoint=fitting.kept(checkpoint, checkpoint_every, module, settings, info),
             )  # fmt: skip
         except TrainingError as error:
