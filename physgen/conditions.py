@@ -80,7 +80,7 @@ class TrainedConditions:
         if missing:
             raise ConditionError(
                 f"this surrogate needs the condition(s) {', '.join(missing)}; give them as "
-                "surrogate(n, {'name': values}, rng=...)"
+                "surrogate(n, {'name': values}, rng=...), or in the shell as --given name=value"
             )
         checked = {n: self._cast(n, given[n], n_events) for n in names}
         outside = [n for n in names if not self._trained(n, checked[n]).all()]

@@ -203,7 +203,7 @@ def _resume(
         ) from error
     if other := [name for name, value in settings.items() if known.get(name) != value]:
         raise ValueError(
-            f"{path} holds a training with other {' and '.join(other)}; choose another folder, or "
+            f"{path} holds a training whose {' and '.join(other)} differ; choose another folder, or "
             "remove it to begin anew"
         )
     gan.restore(tensors)
