@@ -24,6 +24,7 @@ import time
 import traceback
 from collections import Counter
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
@@ -257,7 +258,8 @@ def warm():
         "sklearn.ensemble",
     )
     for name in (*names, "torch", "uproot"):
-        import_module(name)
+        if find_spec(name.split(".")[0]):  # not all are needed
+            import_module(name)
     if any(name.split(".")[0] == "physgen" for name in sys.modules):
         raise SystemExit("physgen was imported before its copy was changed")
     sys.dont_write_bytecode = True

@@ -150,7 +150,7 @@ def main(argv=None):
         "--quick", action="store_true", help="a smoke test: short trainings, few lattices"
     )
     args = parser.parse_args(argv)
-    scale = 10 if args.quick else 1
+    scale = 20 if args.quick else 1
 
     small = pg.RBM(n_hidden=16, flip_symmetric=True, learning_rate=0.03)
     surrogate, _ = learn(4, 50_000 // scale, small, steps=2000 // scale, batch_size=500)

@@ -1,6 +1,8 @@
 """What the tests share: where the sample data are, small data sets, one thread."""
 
 import os
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import awkward as ak
@@ -49,6 +51,13 @@ def shared_data():
 def zmumu(data_dir):
     """10,000 events of Z -> mu mu with jets."""
     return pg.read_events(data_dir / "zmumu.root")[:10_000]
+
+
+@pytest.fixture
+def quick_images(monkeypatch):
+    """A fifth of the steps for the classifier on images, where a test is about something else."""
+    module = import_module("physgen.metrics.image_classifier")  # a function has its name too
+    monkeypatch.setattr(module, "image_classifier", partial(module.image_classifier, n_steps=60))
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ def test_jets(data_dir, tmp_path, name):
     assert "Jet_pt leading" in str(pg.compare(test, found, rng=0))
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_showers(data_dir, tmp_path):
     binning = data_dir / "binning_576.xml"
     train, test = pg.read_events(data_dir / "showers.h5", binning=binning).split(0.7, rng=0)
@@ -74,6 +75,7 @@ def test_showers(data_dir, tmp_path):
     assert "total energy [MeV]" in str(pg.compare(test, found, rng=0))
 
 
+@pytest.mark.usefixtures("quick_images")
 @pytest.mark.parametrize("family", [SMALL, pg.GAN(), pg.VAE(), pg.RBM(), pg.EBM()])
 def test_spins(family, tmp_path):
     truth = IsingRing(n_spins=6)(500, {"beta": 0.4}, rng=0)

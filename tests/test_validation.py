@@ -445,8 +445,7 @@ def test_jagged_fields_enter_by_number_sum_and_leading_entry():
     assert {"number of Jet", "Jet_pt sum [GeV]", "Jet_pt leading [GeV]"} <= names
     assert "Jet_pt, Jet_eta: compared by sum and leading entry only" in same.notes
     assert quick(jets(0, 2.0), jets(1, 3.0)).outcome == "fail"
-
-
+@pytest.mark.usefixtures("quick_images")
 def test_spins_enter_by_magnetization_and_energy():
     def spins(seed, p):
         s = np.where(np.random.default_rng(seed).random((400, 6, 6)) < p, 1, -1).astype(np.int8)
@@ -463,6 +462,7 @@ def test_spins_enter_by_magnetization_and_energy():
     assert quick(spins(0, 0.5), spins(1, 0.6)).difference_seen
 
 
+@pytest.mark.usefixtures("quick_images")
 @pytest.mark.parametrize("shape", [(6, 6), (2, 2)])
 def test_spins_of_one_sign_only_are_seen(shape):
     rng = np.random.default_rng(0)
@@ -478,6 +478,7 @@ def test_spins_of_one_sign_only_are_seen(shape):
     assert ("s[0,0]" in [row.name for row in report.table]) == (shape == (2, 2))
 
 
+@pytest.mark.usefixtures("quick_images")
 @pytest.mark.parametrize("axis", [1, 2])
 def test_mirrored_cells_are_seen(axis):
     rng = np.random.default_rng(0)

@@ -49,6 +49,7 @@ def test_halves_of_zmumu_pass(zmumu):
     passes(*halves(zmumu, 6000), tolerance=0.2, max_auc=0.6, max_events=3000)
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_lattices_of_one_temperature_pass():
     lattices = [Ising2D(8)(1500, {"beta": 0.42}, rng=seed) for seed in (1, 2)]
     passes(*lattices, tolerance=0.35, max_auc=0.65)
@@ -125,6 +126,7 @@ def test_a_dropped_mode_fails_there(zmumu):
     assert "too few events" in njet.region.words("")
 
 
+@pytest.mark.usefixtures("quick_images")
 def test_a_wrong_temperature_fails_in_the_energy():
     truth = Ising2D(16)(1500, {"beta": 0.42}, rng=1)[["spins"]]
     made = Ising2D(16)(1500, {"beta": 0.42 * 0.98}, rng=2)[["spins"]]

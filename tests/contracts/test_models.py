@@ -275,7 +275,11 @@ def ring_model(settings, n_steps):
     return model
 
 
-@pytest.mark.parametrize("family", RING_MODELS)
+@pytest.mark.parametrize(
+    "family",
+    # spins of the others, in few steps, are in tests/test_end_to_end.py
+    [f if f in ("rbm", "ebm") else pytest.param(f, marks=pytest.mark.slow) for f in RING_MODELS],
+)
 def test_ising_ring(family):
     settings, n_steps, bound = RING_MODELS[family]
     js = js_to_ring_law(draw(ring_model(settings, n_steps), torch.zeros(N_RINGS, 0)))
@@ -318,7 +322,11 @@ def shares_and_stray(x):
     return shares, 1 - float(near.float().mean())
 
 
-@pytest.mark.parametrize("family", CIRCLE_MODELS)
+@pytest.mark.parametrize(
+    "family",
+    # the EBM on continuous laws, smaller, is in tests/test_models_ebm.py
+    [pytest.param(f, marks=pytest.mark.slow) if f == "ebm" else f for f in CIRCLE_MODELS],
+)
 def test_all_eight_modes(family):
     settings, n_steps, bound = CIRCLE_MODELS[family]
     model = build(settings, TensorSpec(n_features=2))
