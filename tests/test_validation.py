@@ -445,6 +445,8 @@ def test_jagged_fields_enter_by_number_sum_and_leading_entry():
     assert {"number of Jet", "Jet_pt sum [GeV]", "Jet_pt leading [GeV]"} <= names
     assert "Jet_pt, Jet_eta: compared by sum and leading entry only" in same.notes
     assert quick(jets(0, 2.0), jets(1, 3.0)).outcome == "fail"
+
+
 @pytest.mark.usefixtures("quick_images")
 def test_spins_enter_by_magnetization_and_energy():
     def spins(seed, p):
