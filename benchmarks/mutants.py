@@ -62,7 +62,7 @@ def faults(node):
             return [str(not value)]
         case ast.Constant(value=int(value) | float(value)):
             return [repr(value + 1)]
-        case ast.Return(value=ast.expr()):
+        case ast.Return(value=ast.expr() as value) if ast.unparse(value) != "None":
             return ["return None"]
         case ast.Expr(value=ast.Call()) | ast.Raise() | ast.Continue() | ast.Break():
             return ["pass"]

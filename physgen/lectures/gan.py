@@ -203,8 +203,8 @@ def _resume(
         ) from error
     if other := [name for name, value in settings.items() if known.get(name) != value]:
         raise ValueError(
-            f"{path} holds a training whose {' and '.join(other)} differ; choose another folder, or "
-            "remove it to begin anew"
+            f"{path} holds a training whose {' and '.join(other)} differ; choose another folder, "
+            "or remove it to begin anew"
         )
     gan.restore(tensors)
     prefix = "samples."
