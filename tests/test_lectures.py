@@ -237,7 +237,7 @@ def stop_after(n, seen):
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     path = tmp_path / "gan.safetensors"
     train_gan(pictures(64), n_epochs=1, checkpoint=path)
-    with pytest.raises(ValueError, match="other seed and images"):
+    with pytest.raises(ValueError, match="whose seed and images differ"):
         train_gan(pictures(64, seed=1), n_epochs=1, seed=2, checkpoint=path)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="damaged or not of this lecture"):

@@ -421,3 +421,7 @@ def test_five_million_numbers_take_seconds():
     start = time.process_time()
     measure(x)
     assert time.process_time() - start < 5
+
+
+def test_a_constant_is_correlated_with_itself_only():
+    np.testing.assert_array_equal(autocorrelation(np.full(20, 3.7)), [1, *np.zeros(19)])

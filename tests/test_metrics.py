@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 from scipy.integrate import quad
 
+from physgen.estimates import Estimate
 from physgen.metrics import (
     Column,
     bin_contents,
@@ -18,9 +19,11 @@ from physgen.metrics import (
 )
 from physgen.metrics.binning import merge_bins, n_bins_default
 from physgen.metrics.classifier import _auc_of_folds, _Scores, auc, auc_errors
+from physgen.metrics.columns import _upper
 from physgen.metrics.correlation import compare_correlations, mid_ranks
 from physgen.metrics.divergences import js_estimate
 from physgen.metrics.resampling import Design, effective_size, normalize_weights
+from physgen.metrics.smooth import smooth_bias
 from physgen.metrics.transport import (
     distribution_gaps,
     ks_std_error,
@@ -458,3 +461,50 @@ def test_constant_columns_have_no_correlation():
     x = np.column_stack((gaussian(100, 0), np.ones(100)))
     assert compare_correlations(x, x, Design.of(100, 100), n_permutations=9,
                                 rng=np.random.default_rng(0)) is None  # fmt: skip
+
+
+def column_test(shift, n=3000):
+    """What is found for a Gaussian column that is shifted, beside one that is not."""
+    x = np.random.default_rng(4).normal(size=(4, n))
+    columns = [Column(x[0], x[1] + shift), Column(x[2], x[3])]
+    rng = np.random.default_rng(5)
+    return compare_columns(columns, Design.of(n, n), n_permutations=199, rng=rng)[0][0]
+
+
+def test_the_more_looks_the_less_is_proven():
+    found = column_test(0.4)
+    assert 0.2 < found.proven(100) < found.proven(1) < 0.4
+    assert 0.2 < found.bias.proven(100) < found.bias.proven(1) < 0.4
+    assert found.bias.proven(1) == found.bias.lower
+    assert column_test(0.0).proven(1) == 0.0
+
+
+def test_nothing_is_proven_of_a_constant():
+    bias = smooth_bias(np.ones(50), np.ones(60), Design.of(50, 60))
+    assert (bias.value, bias.lower, bias.upper, bias.proven(3)) == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_the_upper_limit_by_js_has_the_error_at_the_limit():
+    """(limit - value)^2 = z^2 (null variance + 4 s limit), with s = (1/n + 1/m) / (8 ln 2)."""
+    n, m, z = 4000, 1000, stats.norm.ppf(0.95)
+    s = (1 / n + 1 / m) / (8 * np.log(2))
+    null = np.random.default_rng(0).normal(size=100) * 1e-4
+    ks = Estimate(0.0, 0.0, 0.0, 1.0)
+    for value, error in ((0.02, 0.004), (0.0005, 1e-4), (-0.0002, 1e-4)):
+        at_zero = max(error**2 - 4 * s * max(value, 0), null.var())
+        limit = optimize.brentq(
+            lambda x: (x - max(value, 0)) ** 2 - z**2 * (at_zero + 4 * s * x),  # noqa: B023
+            max(value, 0), 1.0, xtol=1e-12,
+        )  # fmt: skip
+        found = _upper(Estimate(value, error, 0.0, 0.1), ks, null, Design.of(n, m))
+        assert found == pytest.approx(equivalent_shift(limit), rel=1e-3)
+
+
+def test_the_roc_curve_has_the_auc():
+    x = np.random.default_rng(0).normal(size=(2, 1500, 2))
+    found = classifier_test(x[0], x[1] + [1.0, 0.0], rng=0)
+    false, true = np.sort(np.stack(found.roc), axis=0)
+    assert np.all(np.diff(found.roc) >= 0)
+    assert [curve[0] for curve in found.roc] == [0, 0]
+    np.testing.assert_allclose([curve[-1] for curve in found.roc], 1)
+    assert np.trapezoid(true, false) == pytest.approx(found.auc.value, abs=0.01)

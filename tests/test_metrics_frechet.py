@@ -189,6 +189,33 @@ def test_error_floor_and_values(metric, shift):
     assert above < 0.16 if shift == 0 else above > 0.95
 
 
+def uniform(n, seed, shift=0.0):
+    """Columns whose largest values, and with them the scale, are nearly known."""
+    return np.random.default_rng(seed).uniform(-1, 1, size=(n, 3)) + np.array((shift, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("law", "weighted", "low", "high"),
+    [
+        (uniform, False, 0.85, 1.18),
+        (uniform, True, 0.85, 1.18),  # no batches: all events at once
+        (normal, True, 0.55, 0.9),  # the scale is that of one event: its scatter is not counted
+    ],
+)
+def test_the_error_of_kpd_is_that_at_the_scale_of_the_reference(law, weighted, low, high):
+    n, found = 200, []
+    for k in range(150):
+        w = np.random.default_rng(k).uniform(0.5, 1.5, n) if weighted else None
+        found.append(
+            kpd(law(n, [k, 0]), law(n, [k, 1], shift=0.6), weights=(None, w), batch_size=20,
+                n_permutations=1, rng=k)
+        )  # fmt: skip
+    values, errors = (
+        np.array([getattr(e, name) for e in found]) for name in ("value", "std_error")
+    )
+    assert low < np.sqrt(np.mean(errors**2)) / values.std() < high
+
+
 def test_batches_alone_would_call_equal_laws_different():
     """The negative control: the scatter of batches as an error, and no null."""
     significance = []

@@ -144,3 +144,11 @@ def test_bad_input_is_told():
         image_classifier((5, 5), periodic=(2,))
     with pytest.raises(ValueError, match="images of"):
         image_classifier((5, 5))(np.zeros((10, 24)), np.zeros(10), None, seed=0)
+
+
+def test_images_below_zero_are_seen():
+    rng = np.random.default_rng(0)
+    x, labels = rng.uniform(-2, -1, size=(400, 6, 6)), np.arange(400) % 2
+    x[labels == 1, 2:4, 2:4] -= 1
+    score = image_classifier((6, 6), n_steps=60)(x[:200], labels[:200], None, seed=0)
+    assert ((score(x[200:]) > 0) == labels[200:]).mean() > 0.9

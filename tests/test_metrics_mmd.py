@@ -19,7 +19,8 @@ from physgen.metrics import (
     mmd_test,
     streaming,
 )
-from physgen.metrics.discrepancies import discrepancies
+from physgen.metrics.discrepancies import Discrepancies, _influence, discrepancies
+from physgen.metrics.intervals import interval, std_errors
 from physgen.metrics.ladders import as_kernel, median_distance
 from physgen.metrics.resampling import Design
 from physgen.metrics.streaming import full_precision
@@ -613,3 +614,41 @@ def test_columns_far_apart_are_finite():
         v[:150, 0] *= scale
         found = mmd(u, v, rng=0)
         assert np.isfinite([found.value, found.std_error, found.p_value]).all()
+
+
+def of_one_kernel(value, first_order, null_spread):
+    """Discrepancies of one kernel; the draws are those of a normal law."""
+    null = null_spread * stats.norm.ppf((np.arange(400) + 0.5) / 400)[:, None]
+    value = np.array([value])
+    return Discrepancies(
+        value, value, np.array([first_order]), null, np.vstack((value[None], null)), null, 1.0
+    )
+
+
+def test_the_error_far_from_the_null_is_that_of_first_order():
+    for first_order in (0.1, 0.001):
+        found = std_errors(of_one_kernel(1.0, first_order, first_order / 100))
+        assert found[0] == pytest.approx(first_order, rel=1e-3)
+    # at the null, sums over one index scatter by sqrt(2) of the draws
+    assert std_errors(of_one_kernel(0.0, math.sqrt(2) * 0.01, 0.01))[0] == pytest.approx(
+        0.01, rel=0.01
+    )
+
+
+def test_the_interval_has_the_error_at_its_ends():
+    """(value - theta)^2 = z^2 4 theta s2, with 4 s2 = first_order^2 / value."""
+    value, first_order, z = 1.0, 0.1, stats.norm.ppf(0.975)
+    # theta^2 - (2 value + z^2 first_order^2 / value) theta + value^2 = 0
+    middle = value + (z * first_order) ** 2 / (2 * value)
+    ends = middle + np.array([-1, 1]) * math.sqrt(middle**2 - value**2)
+    found = interval(of_one_kernel(value, first_order, 0.005), 0)
+    np.testing.assert_allclose(found, ends, rtol=0.01)
+
+
+def test_a_constant_kernel_has_no_influence():
+    """Means are over the events of other groups, whatever the weight of the own one."""
+    in_group = np.array([0.6, 0.3, 0.1, 0.5, 0.5])
+    rows = np.ones((1, 5, 2))
+    rows[0, :3, 0] -= in_group[:3]
+    rows[0, 3:, 1] -= in_group[3:]
+    np.testing.assert_allclose(_influence(rows, in_group, 3), 0, atol=1e-15)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from physgen.metrics import resampling
+from physgen.metrics.quadratic import quadratic_forms
 from physgen.metrics.resampling import Design, as_design
 
 
@@ -115,3 +117,28 @@ def test_a_design_of_other_sizes_is_refused():
     assert as_design(design, 5, 6) is design
     with pytest.raises(ValueError, match="that of 5 and 6 events, but the samples have 5 and 7"):
         as_design(design, 5, 7)
+
+
+@pytest.mark.parametrize("weights", [(None, None), (np.arange(1.0, 9), np.arange(2.0, 8))])
+def test_the_number_of_draws_does_not_depend_on_their_blocks(monkeypatch, weights):
+    monkeypatch.setattr(resampling, "_CHUNK", 14 * 4)  # of 4 draws
+    design = Design.of(8, 6, weights=weights)
+    blocks = list(design.draws(9, np.random.default_rng(0)))
+    assert [len(block) for block in blocks] == [4, 4, 2]
+    np.testing.assert_allclose(blocks[0][0], design.observed)
+    halves = list(design.halves(9, np.random.default_rng(0)))
+    assert [len(block) for block in halves] == [7, 2]
+
+
+@pytest.mark.parametrize("n", [300, 5000])
+def test_forms_are_as_many_as_were_asked_for(n):
+    """Of few events, and of so many that they are drawn in groups."""
+    z = np.random.default_rng(0).normal(size=(2 * n, 1))
+    found = quadratic_forms(
+        lambda x, y: x @ y.T, z, Design.of(n, n), 19, np.random.default_rng(1), with_diagonal=True
+    )
+    assert len(found.drawn) == 20
+    observed = (z[:n].mean() - z[n:].mean()) ** 2
+    assert found.drawn[0] == pytest.approx(observed, rel=1e-3)
+    # halves of 300 and more events: (mean - mean)^2 of n / 2 each has the mean 4 / n
+    assert found.halves.mean() == pytest.approx(4 / n, rel=0.5)

@@ -162,6 +162,8 @@ def kpd(
     -------
     Estimate
         Without unit; may be negative.
+        ``std_error`` holds the scale found in the reference fixed: where a few far events set it,
+        its own scatter comes on top.
 
     Examples
     --------
