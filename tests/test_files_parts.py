@@ -318,9 +318,12 @@ def test_ctrl_c_at_random_moments(tmp_path):
         "x = np.random.default_rng(1).integers(0, 99, (20, 4096, 8))\n"
         "def pieces(start):\n"
         "    return (Events.from_dict({'x': x[k]}) for k in range(start // 4096, 20))\n"
+        "def write(): write_stream(sys.argv[1], pieces, x[..., 0].size, {})\n"
+        # Python itself may swallow an interrupt while it imports: that is behind us here
+        "write()\n"
         "print('ready', flush=True)\n"
         "try:\n"
-        "    while True: write_stream(sys.argv[1], pieces, x[..., 0].size, {})\n"
+        "    while True: write()\n"
         "except KeyboardInterrupt: sys.exit(130)\n"
     )
     path = tmp_path / "a.h5"

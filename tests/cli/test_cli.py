@@ -255,3 +255,26 @@ def test_ctrl_c_while_libraries_are_imported_is_no_traceback():
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
+
+
+@pytest.mark.parametrize("hook", [True, False])
+def test_a_ctrl_c_that_python_swallows_is_asked_for_again(hook):
+    """One that strikes in a destructor only shows as a message, without the hook."""
+    code = (
+        "import sys, time, types, physgen.__main__ as command\n"
+        "class Fragile:\n"
+        "    def __del__(self): raise KeyboardInterrupt\n"
+        "def stop(name, *_):\n"
+        "    if name == 'physgen.cli':\n"
+        f"        if not {hook}: sys.unraisablehook = sys.__unraisablehook__\n"
+        "        Fragile(); time.sleep(1); sys.exit('went on')\n"
+        "sys.meta_path.insert(0, types.SimpleNamespace(find_spec=stop))\n"
+        "sys.exit(command.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    if hook:
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped\n")
+    else:
+        assert (done.returncode, "went on" in done.stderr) == (1, True)
