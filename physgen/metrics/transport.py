@@ -214,7 +214,9 @@ def equivalent_shift_of_ks(distance: float) -> float:
 def wasserstein_std_error(order: DistributionGaps, gaps: np.ndarray, design: Design) -> float:
     r"""Standard error of W1 (delta method), in the unit of the values.
 
-    W1 is :math:`\sum_i D_i\,g(x_i)` with the potential :math:`g(x) = -\int^x {\rm sign}(F-G)`.
+    W1 is :math:`\sum_i D_i\,g(x_i)` with the potential :math:`g(x) = -\int^x {\rm sign}(F-G-c)`,
+    where c is 0 on a line. On a circle c is the median of F - G along it, so that g comes back to
+    where it began.
 
     Parameters
     ----------
@@ -225,9 +227,21 @@ def wasserstein_std_error(order: DistributionGaps, gaps: np.ndarray, design: Des
     design : Design
         Weights and chains.
     """
-    signs = np.sign(gaps[:-1] - (np.median(gaps) if order.period else 0.0))
-    potential = np.concatenate(([0.0], np.cumsum(signs * np.diff(order.values))))
+    signs = np.sign(gaps) if order.period is None else _signs_on_circle(order, gaps)
+    potential = np.concatenate(([0.0], np.cumsum(signs[:-1] * np.diff(order.values))))
     return design.std_error(order.per_event(potential))
+
+
+def _signs_on_circle(order: DistributionGaps, gaps: np.ndarray) -> np.ndarray:
+    """Signs of F - G above its median, whose sum along the circle is 0."""
+    arcs = np.append(np.diff(order.values), order.period - np.ptp(order.values))
+    by_gap = np.argsort(gaps, kind="stable")
+    passed = np.cumsum(arcs[by_gap])
+    center = gaps[by_gap[np.searchsorted(passed, passed[-1] / 2)]]
+    signs = np.sign(gaps - center)
+    at_center = signs == 0
+    signs[at_center] = -(signs @ arcs) / arcs[at_center].sum()
+    return signs
 
 
 def ks_std_error(order: DistributionGaps, gaps: np.ndarray, design: Design) -> float:
