@@ -1,11 +1,12 @@
 """Faults put into physgen.metrics and physgen.mcmc one at a time, and whether the tests see them.
 
-python benchmarks/mutants.py [--minutes 35] [--seed 1] [--only physgen/mcmc/paths.py:31]
+python benchmarks/mutants.py [--minutes 35] [--seed 1] [--only physgen/mcmc/paths.py:31] [--again]
 
 A mutant differs from the package in one place: an operator, a constant, a condition, what is
 returned, or a statement that is gone. Mutants are taken in random order until the time is over,
 and each is judged by the tests of its package and its doctests that run the line, the fastest
-first, in a process forked from this one. All happens in a copy; see docs/reliability.md.
+first, in a process forked from this one. All happens in a copy; see docs/reliability.md. Survivors
+are read, and tests written; ``--again`` judges them once more.
 """
 
 import argparse
@@ -272,6 +273,10 @@ def copied(folder):
     shutil.copy(REPOSITORY / "pyproject.toml", folder)
 
 
+def shown(mutant):
+    return {k: mutant[k] for k in ("file", "line", "old", "new")}
+
+
 def campaign(sample, known, minutes):
     """Counts by module, and the survivors."""
     counts, survivors, end = {}, [], time.monotonic() + 60 * minutes
@@ -282,7 +287,7 @@ def campaign(sample, known, minutes):
         row = counts.setdefault(mutant["file"], Counter())
         row[verdict] += 1
         if verdict == "survived":
-            survivors.append({k: mutant[k] for k in ("file", "line", "old", "new")})
+            survivors.append(shown(mutant))
             print(json.dumps(survivors[-1]), flush=True)
     return counts, survivors
 
@@ -292,12 +297,16 @@ def main():
     parser.add_argument("--minutes", type=float, default=35)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="file:line, to judge all mutants of it; nothing is written")
+    parser.add_argument("--again", action="store_true", help="judge the survivors of the result")
     given = parser.parse_args()
     modules = sorted(m for f in FOLDERS for m in (REPOSITORY / "physgen" / f).glob("*.py"))
     possible = [m for path in modules if path.name != "__init__.py" for m in mutants(path)]
     sample = random.Random(given.seed).sample(possible, len(possible))
     if given.only:
         sample = [m for m in sample if f"{m['file']}:{m['line']}" == given.only]
+    if given.again:
+        before = json.loads(RESULT.read_text())["rows"]
+        sample = [m for m in sample if shown(m) in before["survivors"]]
     warm()
     with tempfile.TemporaryDirectory() as folder:
         copied(Path(folder))
@@ -317,6 +326,8 @@ def main():
 
         rows = {"seed": given.seed, "possible": len(possible), "total": totals}
         rows |= {"modules": dict(sorted(counts.items())), "survivors": survivors}
+        if given.again:
+            rows = before | {"again": {"total": totals, "survivors": survivors}}
         write_result(RESULT, rows)
 
 
