@@ -13,18 +13,18 @@ install: .venv/.installed
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e ".[dev]"
 	@touch $@
 
 demo: install          ## train on data/zmumu.root, write demo/fake.root and demo/report.html
 	$(BIN)/python examples/zmumu_surrogate.py --output demo
 
 test: install          ## what CI runs, on WORKERS cores
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not gpu"
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow and not gpu"
 
 coverage: install      ## branches of the package that `make test` takes: 95 % or more
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -n $(WORKERS) -m "not slow and not gpu"
+	$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow and not gpu"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --show-missing --skip-covered --sort=cover
 	$(BIN)/coverage json --quiet -o - | $(BIN)/python -c "import json, sys; \
@@ -39,12 +39,12 @@ lowest: install        ## the tests with the lowest versions that pyproject.toml
 	$(BIN)/python -c "import tomllib; d = tomllib.load(open('pyproject.toml', 'rb')); \
 	print(*d['project']['dependencies'], sep='\n')" | sed 's/>=/==/' > .venv/lowest.txt
 	.venv/lowest/bin/python -m pip install --quiet -c .venv/lowest.txt -e . pytest pytest-xdist hypothesis
-	.venv/lowest/bin/python -m pytest -q -n $(WORKERS) -m "not slow and not gpu" $(OLDER)
+	.venv/lowest/bin/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow and not gpu" $(OLDER)
 
 newest: install        ## the tests with the newest versions of everything
 	$(PYTHON) -m venv .venv/newest
 	.venv/newest/bin/python -m pip install --quiet --upgrade -e ".[dev]"
-	.venv/newest/bin/python -m pytest -q -n $(WORKERS) -m "not slow and not gpu" $(OLDER)
+	.venv/newest/bin/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow and not gpu" $(OLDER)
 
 lint: install
 	$(BIN)/ruff format --check .

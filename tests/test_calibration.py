@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, kstest
 
-FEW, MANY = 100, 1000
+FEW, MANY = 60, 1000
 # tests that cost a hundred times as much as the others, and those that do in long chains
 DEAR = {"classifier"}
 DEAR_IN_CHAINS = {"MMD", "energy distance", *DEAR}
@@ -62,16 +62,16 @@ def test_size(bench, test, null):
 @pytest.mark.parametrize("null", NULLS)
 @pytest.mark.parametrize("test", TESTS)
 def test_size_in_full(bench, test, null):
-    keeps_its_size(bench, test, null, 2 * FEW if test in DEAR else MANY)
+    keeps_its_size(bench, test, null, 200 if test in DEAR else MANY)
 
 
 def test_size_of_the_classifier_on_few(bench):
-    keeps_its_size(bench, "classifier", "continuous", 25)
+    keeps_its_size(bench, "classifier", "continuous", 15)
 
 
 def test_chains_taken_for_independent_events_are_called_different(bench):
     """The control: what blocks are for."""
-    p_values = bench.rejections("KS", bench.chains_taken_for_independent, 60)
+    p_values = bench.rejections("KS", bench.chains_taken_for_independent, 40)
     assert np.mean(np.array(p_values) <= 0.05) > 0.3
 
 
@@ -87,7 +87,7 @@ SEEN_BY = {
 
 @pytest.mark.parametrize(("alternative", "test"), SEEN_BY.items())
 def test_power_rises_with_the_difference(bench, alternative, test):
-    n = 20 if alternative == "ising" else 40
+    n = 15 if alternative == "ising" else 25
     samples = bench.ALTERNATIVES[alternative]
     share = [
         np.mean([
@@ -101,19 +101,19 @@ def test_power_rises_with_the_difference(bench, alternative, test):
 
 
 def test_limits_hold_the_truth(bench):
-    for row in bench.coverage(100):
-        # one-sided limits of 95 %; 998 of 1000 right ones stay below 13 of 100
-        assert row["lower_too_high"] <= 0.13, row
-        assert row["upper_too_low"] <= 0.13, row
+    for row in bench.coverage(60):
+        # one-sided limits of 95 %; 998 of 1000 right ones are wrong in 9 of 60 or fewer
+        assert row["lower_too_high"] <= 0.15, row
+        assert row["upper_too_low"] <= 0.15, row
 
 
 def test_a_candidate_beyond_the_tolerance_is_no_pass_and_one_within_no_fail(bench):
-    outcomes = {row["shift_over_tolerance"]: row for row in bench.verdicts(4, (0.0, 1.0, 2.0))}
+    outcomes = {row["shift_over_tolerance"]: row for row in bench.verdicts(2, (0.0, 1.0, 2.0))}
     for factor, row in outcomes.items():
         passed = row.get("pass", 0) + row.get("pass with difference", 0)
         if factor >= 1:
-            assert passed <= 1 / 4
+            assert passed == 0
         else:
             assert row.get("fail", 0) == 0
-    assert outcomes[0.0].get("pass", 0) >= 2 / 4
-    assert outcomes[2.0].get("fail", 0) >= 3 / 4
+    assert outcomes[0.0].get("pass", 0) >= 1 / 2
+    assert outcomes[2.0].get("fail", 0) >= 1 / 2

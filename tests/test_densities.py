@@ -197,7 +197,7 @@ def potts(n_events):
 
 def test_categories_become_potts_units():
     truth = potts(6000)
-    surrogate = pg.Surrogate.fit(truth, pg.RBM(n_hidden=16), steps=600, rng=1)
+    surrogate = pg.Surrogate.fit(truth, pg.RBM(n_hidden=16), steps=350, rng=1)
     spec = surrogate.preprocessor.spec
     assert spec.one_hot == ((0, 3), (3, 3), (6, 3), (9, 3))
     assert spec.n_features == 12

@@ -58,7 +58,7 @@ def test_jets(data_dir, tmp_path, name):
 def test_showers(data_dir, tmp_path):
     binning = data_dir / "binning_576.xml"
     train, test = pg.read_events(data_dir / "showers.h5", binning=binning).split(0.7, rng=0)
-    test = test[:200]
+    test = test[:100]
     training = pg.TrainingConfig(steps=20, batch_size=32)
     surrogate = pg.Surrogate.fit(train, SMALL, training=training, rng=1)
     assert surrogate.schema.with_role("condition") == ("incident_energies",)
@@ -120,7 +120,7 @@ def test_rare_categories_keep_their_share(settings):
     """Flags set one by one made the first category out of every row without a flag."""
     codes, share = np.array([-211, -13, -11, 11, 13, 22, 130, 211]), [0.05] + [0.95 / 7] * 7
     truth = pg.Events.from_dict({"code": np.random.default_rng(0).choice(codes, 10_000, p=share)})
-    training = pg.TrainingConfig(steps=1000, batch_size=256)
+    training = pg.TrainingConfig(steps=600, batch_size=256)
     fake = pg.Surrogate.fit(truth, settings, training=training, rng=1)(5000, rng=2)
     made = np.array([np.mean(fake["code"] == code) for code in codes])
     assert made.sum() == pytest.approx(1)

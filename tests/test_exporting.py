@@ -155,7 +155,7 @@ def test_families_as_pt2(family, tmp_path):
     assert_same({"x": made["x"].detach().numpy()}, surrogate(N, {"energy": energy}, rng=3))
 
 
-@pytest.mark.parametrize("family", cases("heun"))
+@pytest.mark.parametrize("family", cases())
 def test_families_as_onnx(family, tmp_path):
     surrogate, energy = fitted(FAMILIES[family])
     pg.export(surrogate, tmp_path / "model.onnx")

@@ -328,7 +328,7 @@ def test_ctrl_c_at_random_moments(tmp_path):
     )
     path = tmp_path / "a.h5"
     moments = random.Random(1)
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(path)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -92,6 +92,7 @@ def test_first_losses_are_those_that_the_lecture_prints(digits):
     assert f"{found['discriminator fake']:.4f}" == "0.6924"
 
 
+@pytest.mark.slow
 @needs_his_draws
 @needs_digits
 def test_first_epoch_is_the_lecturers(digits):

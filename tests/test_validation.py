@@ -236,7 +236,7 @@ def test_angles_have_no_seam():
 
 
 def test_weights_count():
-    n = 4000
+    n = 2000
     plain = toy(n, 0)
     tilt = np.exp(0.3 * plain["eta"])
     weighted = plain.with_columns({"weight": tilt}, role="weight")
@@ -251,12 +251,12 @@ def test_weights_count():
 
 
 def test_negative_weights_are_taken_and_told():
-    signs = np.where(np.random.default_rng(0).random(3000) < 0.1, -1.0, 1.0)
-    weighted = toy(3000, 0).with_columns({"w": signs}, role="weight")
-    report = quick(weighted, toy(3000, 1))
+    signs = np.where(np.random.default_rng(0).random(1500) < 0.1, -1.0, 1.0)
+    weighted = toy(1500, 0).with_columns({"w": signs}, role="weight")
+    report = quick(weighted, toy(1500, 1))
     assert not report.difference_seen
     assert any("negative" in note for note in report.notes)
-    moved = toy(3000, 1, eta=lambda c: c["eta"] + np.float32(0.3))
+    moved = toy(1500, 1, eta=lambda c: c["eta"] + np.float32(0.3))
     assert quick(weighted, moved).table[0].name == "eta"
 
 
@@ -376,8 +376,8 @@ def test_the_same_events_on_both_sides_are_a_leak():
 
 
 def test_copies_of_training_events_fail():
-    train, test, fresh = toy(4000, 0), toy(2000, 1), toy(2000, 2)
-    copied = pg.concatenate((fresh[:1980], train[:20]))
+    train, test, fresh = toy(2000, 0), toy(1000, 1), toy(1000, 2)
+    copied = pg.concatenate((fresh[:980], train[:20]))
     report = quick(test, copied, train=train)
     assert report.outcome == "fail"
     assert "20 candidate events equal a training event" in report.verdict
@@ -599,7 +599,7 @@ def test_a_condition_with_hardly_any_candidate_events_is_told():
 def test_many_thin_slices_prove_nothing_of_equal_laws():
     c = np.repeat(np.arange(10.0), 25)
     outcomes = []
-    for seed in range(6):
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         columns = {f"x{k}": rng.normal(size=(2, 250)) for k in range(5)}
         given = [

@@ -46,7 +46,7 @@ def fails(reference, candidate, *places, **arguments):
 
 
 def test_halves_of_zmumu_pass(zmumu):
-    passes(*halves(zmumu, 6000), tolerance=0.2, max_auc=0.6, max_events=3000)
+    passes(*halves(zmumu, 4000), tolerance=0.25, max_auc=0.6, max_events=2000)
 
 
 @pytest.mark.usefixtures("quick_images")
@@ -82,14 +82,14 @@ def test_many_lattices_of_one_temperature_pass():
 
 
 def test_a_column_shifted_by_a_tenth_of_sigma_fails_there(zmumu):
-    truth, made = halves(zmumu, 20_000)
+    truth, made = halves(zmumu, 10_000)
     moved = made.with_columns({"met": made["met"] + 0.1 * made["met"].std()})
     fields = ["mu1_pt", "mu1_eta", "mu2_pt", "mu2_eta", "met"]
-    given = {"fields": fields, "observables": False, "max_events": 3000, "max_auc": 0.6}
+    given = {"fields": fields, "observables": False, "max_events": 2000, "max_auc": 0.6}
     report = fails(truth, moved, "worst met, as far off as a 0.1", tolerance=0.05, **given)
     assert report.table[0].name == "met"
     assert report.table[0].worth.upper < 9  # (0.3 / 0.1)^2 of a Gaussian; met is skew
-    again = pg.compare(truth, made, tolerance=0.1, **given)
+    again = pg.compare(truth, made, tolerance=0.15, **given)
     assert again.outcome == "pass", again.verdict
 
 
@@ -105,6 +105,7 @@ def test_a_lost_correlation_fails_there(zmumu):
     assert min(row.p_value for row in report.table) > 0.01
 
 
+@pytest.mark.slow  # smaller in tests/test_validation.py
 def test_copies_of_training_events_fail_as_copies(zmumu):
     train, made = halves(zmumu)
     truth, made = made[:8000], made[8000:16_000]
@@ -119,7 +120,9 @@ def test_copies_of_training_events_fail_as_copies(zmumu):
 
 def test_a_dropped_mode_fails_there(zmumu):
     truth, made = halves(zmumu, 8000)
-    report = fails(truth, made[made["njet"] != 1], "njet", "Jet", max_events=2000)
+    fields = ["njet", "ht", "met", "mu1_pt"]
+    some = made[made["njet"] != 1]
+    report = fails(truth, some, "njet", fields=fields, observables=False, max_events=2000)
     njet = next(row for row in report.table if row.name == "njet")
     assert njet.region.low <= 1 < njet.region.high
     assert njet.region.candidate == 0

@@ -48,7 +48,7 @@ SPECS = {
 MEDIUM = {
     "gan": (GAN(n_hidden=64, n_layers=2), 700),
     "vae": (VAE(n_hidden=64, n_layers=2), 500),
-    "rbm": (RBM(n_hidden=32, chains=PCD(n_steps=3), n_steps_sample=20), 500),
+    "rbm": (RBM(n_hidden=32, chains=PCD(n_steps=3), n_steps_sample=20), 300),
     "ebm": (EBM(network=MLPEnergy(n_hidden=64), objective=contrast(10, 30)), 400),
     "diffusion": (Diffusion(n_hidden=64, n_blocks=2, n_sampling_steps=12), 400),
 }
@@ -222,7 +222,9 @@ def test_the_condition_is_used(family):
         assert abs(float((y[:, 1] == math.copysign(1, value)).float().mean()) - 0.9) < 0.05
 
 
-@every_family
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=pytest.mark.slow) if f == "ebm" else f for f in MEDIUM]
+)
 def test_events_of_weight_zero_do_not_matter(family):
     """Half of the events lie at +1, the others at -1 with weight zero."""
     n_events = 10_000
@@ -277,8 +279,8 @@ def ring_model(settings, n_steps):
 
 @pytest.mark.parametrize(
     "family",
-    # spins of the others, in few steps, are in tests/test_end_to_end.py
-    [f if f in ("rbm", "ebm") else pytest.param(f, marks=pytest.mark.slow) for f in RING_MODELS],
+    # spins of the others are in tests/test_end_to_end.py and tests/test_models_ebm.py
+    [f if f == "rbm" else pytest.param(f, marks=pytest.mark.slow) for f in RING_MODELS],
 )
 def test_ising_ring(family):
     settings, n_steps, bound = RING_MODELS[family]
@@ -302,7 +304,7 @@ SIGMA = 0.2 / math.sqrt(2)
 CIRCLE_MODELS = {
     "gan": (GAN(n_hidden=128), 1200, 0.2),
     "vae": (VAE(n_hidden=128), 800, 0.03),
-    "rbm": (RBM(n_hidden=64, chains=PCD(n_steps=5), n_steps_sample=20), 1500, 0.05),
+    "rbm": (RBM(n_hidden=64, chains=PCD(n_steps=5), n_steps_sample=20), 1000, 0.05),
     "ebm": (EBM(network=MLPEnergy(n_hidden=64), objective=contrast(20, 50)), 1000, 0.15),
     "diffusion": (Diffusion(n_hidden=64, n_blocks=2, n_sampling_steps=16), 1500, 0.05),
 }
@@ -324,8 +326,8 @@ def shares_and_stray(x):
 
 @pytest.mark.parametrize(
     "family",
-    # the EBM on continuous laws, smaller, is in tests/test_models_ebm.py
-    [pytest.param(f, marks=pytest.mark.slow) if f == "ebm" else f for f in CIRCLE_MODELS],
+    # continuous laws, smaller, are in tests/test_models_ebm.py and tests/test_models_gan.py
+    [pytest.param(f, marks=pytest.mark.slow) if f in ("ebm", "gan") else f for f in CIRCLE_MODELS],
 )
 def test_all_eight_modes(family):
     settings, n_steps, bound = CIRCLE_MODELS[family]
