@@ -142,3 +142,9 @@ def test_forms_are_as_many_as_were_asked_for(n):
     assert found.drawn[0] == pytest.approx(observed, rel=1e-3)
     # halves of 300 and more events: (mean - mean)^2 of n / 2 each has the mean 4 / n
     assert found.halves.mean() == pytest.approx(4 / n, rel=0.5)
+
+
+@pytest.mark.parametrize("weights", [None, np.ones(10), (None,)])
+def test_weights_that_are_no_pair(weights):
+    with pytest.raises(TypeError, match="weights are a pair, those of the reference and of the"):
+        Design.of(10, 10, weights=weights)

@@ -128,7 +128,14 @@ class Design:
         ------
         ValueError
             For weights that are no weights, or a slice without candidate events.
+        TypeError
+            For weights that are no pair.
         """
+        if not isinstance(weights, tuple | list) or len(weights) != 2:
+            raise TypeError(
+                "weights are a pair, those of the reference and of the candidate, each an array "
+                f"or None for equal ones; got {type(weights).__name__}"
+            )
         a = normalize_weights(weights[0], n_reference)
         b = normalize_weights(weights[1], n_candidate)
         slices = _numbered(slices, together=True)
