@@ -131,10 +131,11 @@ class Design:
         TypeError
             For weights that are no pair.
         """
-        if not isinstance(weights, tuple | list) or len(weights) != 2:
+        given: object = weights  # of callers that no type checker sees
+        if not isinstance(given, tuple | list) or len(given) != 2:
             raise TypeError(
                 "weights are a pair, those of the reference and of the candidate, each an array "
-                f"or None for equal ones; got {type(weights).__name__}"
+                f"or None for equal ones; got {type(given).__name__}"
             )
         a = normalize_weights(weights[0], n_reference)
         b = normalize_weights(weights[1], n_candidate)
